@@ -85,7 +85,8 @@ public:
   llvm::Error write(size_t index, uint64_t byteOffset,
                     llvm::ArrayRef<uint8_t> bytes);
   /// Says that tensor `index` is wholly written and has this digest of its
-  /// bytes; makes it durable, then enters it in the journal. Thread-safe.
+  /// bytes, and enters it in the journal. Nothing is synced here: a resumed
+  /// run trusts the digest, not the journal. Thread-safe.
   llvm::Error complete(size_t index, const Digest &digest);
 
   /// Writes the index (where there is more than one shard), renames the
