@@ -1,0 +1,101 @@
+#include "ir/core/Attribute.h"
+
+#include "llvm/ADT/STLExtras.h"
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/Support/raw_ostream.h"
+
+#include <charconv>
+#include <cmath>
+
+using namespace moec;
+
+std::string moec::formatDouble(double value) {
+  if (std::isnan(value))
+    return "nan";
+  if (std::isinf(value))
+    return value > 0 ? "inf" : "-inf";
+  char buffer[40];
+  auto end = std::to_chars(buffer, buffer + sizeof(buffer), value).ptr;
+  std::string text(buffer, end);
+  // A double is told from an integer by its looks.
+  if (text.find_first_of(".e") == std::string::npos)
+    text += ".0";
+  return text;
+}
+
+std::string moec::quote(llvm::StringRef text) {
+  std::string result = "\"";
+  for (char c : text) {
+    if (c == '"' || c == '\\')
+      (result += '\\') += c;
+    else if (c == '\n')
+      result += "\\n";
+    else if (c == '\t')
+      result += "\\t";
+    else if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f)
+      (result += "\\x") += llvm::toHex(llvm::StringRef(&c, 1));
+    else
+      result += c;
+  }
+  return result + "\"";
+}
+
+namespace {
+/// Collects each field as text.
+class FieldPrinter final : public AttrVisitor {
+public:
+  std::vector<std::pair<std::string, std::string>> fields;
+
+  void field(llvm::StringRef name, int64_t &value) override {
+    add(name, std::to_string(value));
+  }
+  void field(llvm::StringRef name, double &value) override {
+    add(name, formatDouble(value));
+  }
+  void field(llvm::StringRef name, bool &value) override {
+    add(name, value ? "true" : "false");
+  }
+  void field(llvm::StringRef name, std::string &value) override {
+    add(name, quote(value));
+  }
+  void field(llvm::StringRef name, ElementType &value) override {
+    add(name, elementTypeName(value).str());
+  }
+  void field(llvm::StringRef name, std::vector<int64_t> &value) override {
+    addList(name, value, [](int64_t v) { return std::to_string(v); });
+  }
+  void field(llvm::StringRef name, std::vector<double> &value) override {
+    addList(name, value, formatDouble);
+  }
+  void enumField(llvm::StringRef name, unsigned &value,
+                 llvm::ArrayRef<llvm::StringRef> names) override {
+    assert(value < names.size() && "enumerators and names have one list");
+    add(name, names[value].str());
+  }
+
+private:
+  void add(llvm::StringRef name, std::string text) {
+    fields.push_back({name.str(), std::move(text)});
+  }
+  template <typename T, typename F>
+  void addList(llvm::StringRef name, const std::vector<T> &list, F format) {
+    std::string text = "[";
+    llvm::interleave(
+        list, [&](const T &v) { text += format(v); }, [&] { text += ", "; });
+    add(name, text + "]");
+  }
+};
+} // namespace
+
+std::string Attributes::str() const {
+  FieldPrinter own, defaults;
+  clone()->visit(own);
+  makeDefault()->visit(defaults);
+  std::string text;
+  for (auto [field, standard] : llvm::zip_equal(own.fields, defaults.fields)) {
+    if (field.second == standard.second)
+      continue;
+    text += (text.empty() ? "{" : ", ") + field.first + " = " + field.second;
+  }
+  return text.empty() ? text : text + "}";
+}

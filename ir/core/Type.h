@@ -1,0 +1,40 @@
+//===- Type.h - the type of a value ---------------------------------------===//
+#pragma once
+
+#include "ir/core/Dim.h"
+#include "ir/support/ElementType.h"
+
+namespace moec {
+
+/// `tensor<[tokens, 576], bf16>`: a dense row-major tensor.
+class TensorType {
+public:
+  TensorType() = default;
+  TensorType(llvm::ArrayRef<Dim> shape, ElementType element)
+      : dims(shape.begin(), shape.end()), elementType(element) {}
+
+  ElementType element() const { return elementType; }
+  llvm::ArrayRef<Dim> shape() const { return dims; }
+  unsigned rank() const { return dims.size(); }
+  /// Dimension `i`; negative counts from the back.
+  Dim dim(int i) const { return dims[i < 0 ? int(dims.size()) + i : i]; }
+  bool isStatic() const;
+  /// Product of the dimensions; nothing where it overflows or a dimension is
+  /// no constant.
+  std::optional<int64_t> staticElements() const;
+  Polynomial elements() const;
+
+  TensorType withElement(ElementType element) const {
+    return TensorType(dims, element);
+  }
+  friend bool operator==(const TensorType &, const TensorType &) = default;
+  void print(llvm::raw_ostream &os) const;
+
+private:
+  llvm::SmallVector<Dim, 4> dims;
+  ElementType elementType = ElementType::f32;
+};
+
+llvm::raw_ostream &operator<<(llvm::raw_ostream &os, const TensorType &type);
+
+} // namespace moec

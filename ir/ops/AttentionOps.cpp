@@ -1,0 +1,84 @@
+#include "ir/ops/AttentionOps.h"
+
+#include "ir/ops/Verify.h"
+
+using namespace moec;
+using namespace moec::verify;
+
+llvm::Error verify::checkRope(const Operation &op) {
+  Value x = op.operand(0);
+  const auto &attrs = op.attrs<RopeAttrs>();
+  MOEC_TRY(isFloatTensor(op, x, "x")); // C1
+  MOEC_TRY(hasRank(op, x, "x", 2));
+  MOEC_TRY(isIndex(op, op.operand(1), "positions", {x.type().dim(0)}));
+  int64_t width =
+      x.type().dim(1).isConstant() ? x.type().dim(1).constant() : -1;
+  if (attrs.heads < 1 || width < 0 || width % attrs.heads)
+    return opError(op) << "has " << attrs.heads
+                       << " heads, which do not divide " << x.type();
+  int64_t pairs = attrs.inverseFrequencies.size();
+  if (2 * pairs > width / attrs.heads) // C2
+    return opError(op) << "rotates " << pairs << " pairs of a head of "
+                       << width / attrs.heads;
+  return hasShape(op, op.result(), "a result", x.type().shape()); // C3
+}
+
+/// The three operands that say where tokens live.
+static llvm::Error checkPaging(const Operation &op, unsigned first,
+                               Dim tokens) {
+  Value offsets = op.operand(first + 1), table = op.operand(first + 2);
+  MOEC_TRY(isIndex(op, op.operand(first), "positions", {tokens}));
+  MOEC_TRY(hasRank(op, table, "a block_table", 2));
+  MOEC_TRY(isIndex(op, table, "block_table", table.type().shape()));
+  Dim seqs = table.type().dim(0);
+  Dim ends = seqs.isConstant() ? Dim(seqs.constant() + 1)
+                               : Dim(seqs.symbol(), seqs.addend() + 1);
+  return isIndex(op, offsets, "seq_offsets", {ends});
+}
+
+llvm::Error verify::checkKvAppend(const Operation &op) {
+  Value cache = op.operand(0), x = op.operand(1);
+  MOEC_TRY(isFloatTensor(op, cache, "the cache")); // C1
+  MOEC_TRY(isFloatTensor(op, x, "x"));
+  MOEC_TRY(hasRank(op, cache, "a cache", 4));
+  MOEC_TRY(hasRank(op, x, "x", 2));
+  bool key = op.attrs<KvAppendAttrs>().kind == CacheKind::key;
+  Dim heads = cache.type().dim(1), dim = cache.type().dim(key ? 2 : 3);
+  if (!heads.isConstant() || !dim.isConstant() ||
+      x.type().dim(1) != Dim(heads.constant() * dim.constant()))
+    return opError(op) << "appends rows of " << x.type() << " to "
+                       << cache.type();
+  MOEC_TRY(checkPaging(op, 2, x.type().dim(0))); // C2
+  if (op.result().type() != cache.type() ||      // C3
+      op.result().state() != cache.state())
+    return opError(op) << "makes the next version of its cache, got "
+                       << op.result().type() << " from " << cache.type();
+  return llvm::Error::success();
+}
+
+llvm::Error verify::checkAttention(const Operation &op) {
+  Value q = op.operand(0), keys = op.operand(1), values = op.operand(2);
+  const auto &attrs = op.attrs<AttentionAttrs>();
+  MOEC_TRY(isFloatTensor(op, q, "q")); // C1
+  MOEC_TRY(hasRank(op, q, "q", 2));
+  MOEC_TRY(hasRank(op, keys, "keys", 4));
+  MOEC_TRY(hasRank(op, values, "values", 4));
+  const TensorType &k = keys.type(), &v = values.type();
+  if (k.dim(0) != v.dim(0) || k.dim(1) != v.dim(1) || k.dim(2) != v.dim(3) ||
+      k.dim(3) != v.dim(2) || !k.dim(1).isConstant() || !k.dim(2).isConstant())
+    return opError(op) << "expects keys [blocks, heads, dim, block] and values "
+                          "[blocks, heads, block, dim], got "
+                       << k << " and " << v;
+  if (attrs.heads < 1 ||
+      q.type().dim(1) != Dim(attrs.heads * k.dim(2).constant()))
+    return opError(op) << "has " << attrs.heads << " heads of "
+                       << k.dim(2).constant() << ", got q " << q.type();
+  if (attrs.heads % k.dim(1).constant()) // C2
+    return opError(op) << "has " << attrs.heads << " heads over "
+                       << k.dim(1).constant() << " cache heads";
+  if (attrs.window < 0)
+    return opError(op) << "has window " << attrs.window
+                       << ", expects 0 or more";
+  MOEC_TRY(checkPaging(op, 3, q.type().dim(0)));                  // C3
+  return hasShape(op, op.result(), "a result", q.type().shape()); // C4
+}
