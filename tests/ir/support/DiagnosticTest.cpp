@@ -5,8 +5,7 @@
 using namespace moec;
 
 static llvm::Expected<int> failing() {
-  return error(Location::atLine("config.json", 17, 3))
-                 .withSource("  \"k\": 9")
+  return error(Location::atLine("config.json", 17, 3)).withSource("  \"k\": 9")
          << "routes to " << 9 << " experts";
 }
 

@@ -1,0 +1,224 @@
+#include "ir/support/AtomicFile.h"
+#include "ir/support/Diagnostic.h"
+#include "ir/support/Interrupt.h"
+#include "ir/support/MappedFile.h"
+#include "ir/support/Parallel.h"
+#include "tests/ir/support/TemporaryFolder.h"
+#include "llvm/ADT/StringExtras.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+#include <atomic>
+#include <csignal>
+#include <sys/wait.h>
+#include <unistd.h>
+
+using namespace moec;
+using ::testing::HasSubstr;
+
+template <typename T> static std::string failure(llvm::Expected<T> result) {
+  return result ? "(no error)" : toText(result.takeError());
+}
+
+TEST(MappedFile, RefusesWhatIsNoFile) {
+  TemporaryFolder folder;
+  EXPECT_EQ(failure(MappedFile::open(folder.file("none"))),
+            folder.file("none") +
+                ": error: cannot open the file: No such file or directory");
+  EXPECT_EQ(failure(MappedFile::open(folder.path())),
+            folder.path() + ": error: expected a file, found a directory");
+  EXPECT_EQ(failure(MappedFile::open(folder.write("empty", ""))),
+            folder.file("empty") + ": error: the file is empty");
+  EXPECT_THAT(failure(MappedFile::open("/dev/null")),
+              HasSubstr("expected a regular file"));
+}
+
+TEST(MappedFile, RangesAreChecked) {
+  TemporaryFolder folder;
+  auto file = MappedFile::open(folder.write("f", "0123456789"));
+  ASSERT_TRUE(bool(file));
+  auto part = (*file)->range(2, 3, "the header");
+  ASSERT_TRUE(bool(part));
+  EXPECT_EQ(llvm::toStringRef(*part), "234");
+  EXPECT_TRUE(bool((*file)->range(10, 0, "nothing")));
+  EXPECT_EQ(failure((*file)->range(8, 3, "the header")),
+            folder.file("f") + ": at byte 8: error: the header needs 3 bytes, "
+                               "but the file has only 10 in all");
+  EXPECT_NE(failure((*file)->range(~uint64_t(0), 2, "x")), "(no error)");
+  EXPECT_NE(failure((*file)->range(2, ~uint64_t(0), "x")), "(no error)");
+}
+
+TEST(MappedFile, DigestAndDroppedPages) {
+  TemporaryFolder folder;
+  std::string text(100'000, 'x');
+  auto file = MappedFile::open(folder.write("f", text));
+  ASSERT_TRUE(bool(file));
+  uint64_t lastDone = 0;
+  auto digest =
+      (*file)->digest([&](uint64_t done, uint64_t total) { lastDone = done; });
+  ASSERT_TRUE(bool(digest));
+  EXPECT_EQ(*digest, sha256(llvm::StringRef(text)));
+  EXPECT_EQ(lastDone, text.size());
+  (*file)->dropPages(0, 50'000);
+  (*file)->dropPages(99'999, 10'000'000);
+  (*file)->dropPages(~uint64_t(0), 1);
+  (*file)->prefetch(10, 20'000);
+  EXPECT_EQ(llvm::toStringRef((*file)->bytes()), text);
+}
+
+TEST(AtomicFile, AppearsOnCommitOnly) {
+  TemporaryFolder folder;
+  folder.write("out", "old");
+  {
+    auto file = AtomicFile::create(folder.file("out"));
+    ASSERT_TRUE(bool(file));
+    ASSERT_FALSE(bool(file->append(llvm::StringRef("new "))));
+    ASSERT_FALSE(bool(file->append(llvm::StringRef("text"))));
+    EXPECT_EQ(folder.read("out"), "old");
+    ASSERT_FALSE(bool(file->commit()));
+    EXPECT_EQ(folder.read("out"), "new text");
+  }
+  {
+    auto file = AtomicFile::create(folder.file("out"));
+    ASSERT_TRUE(bool(file));
+    ASSERT_FALSE(bool(file->append(llvm::StringRef("lost"))));
+    EXPECT_EQ(folder.list().size(), 2u);
+  }
+  EXPECT_EQ(folder.read("out"), "new text");
+  EXPECT_EQ(folder.list(), std::vector<std::string>{"out"});
+}
+
+TEST(AtomicFile, PositionalWritesFromThreads) {
+  TemporaryFolder folder;
+  auto file = AtomicFile::create(folder.file("out"));
+  ASSERT_TRUE(bool(file));
+  constexpr uint64_t kPieces = 64, kPieceBytes = 1000;
+  ASSERT_FALSE(bool(file->preallocate(kPieces * kPieceBytes)));
+  llvm::Error err = parallelFor(kPieces, 4, [&](uint64_t piece) {
+    std::vector<uint8_t> bytes(kPieceBytes, uint8_t(piece));
+    return file->writeAt(piece * kPieceBytes, bytes);
+  });
+  ASSERT_FALSE(bool(err));
+  ASSERT_FALSE(bool(file->commit()));
+  std::string text = folder.read("out");
+  ASSERT_EQ(text.size(), kPieces * kPieceBytes);
+  for (uint64_t i = 0; i < text.size(); ++i)
+    ASSERT_EQ(uint8_t(text[i]), i / kPieceBytes);
+}
+
+TEST(AtomicFile, ErrorsNameThePathAndTheReason) {
+  TemporaryFolder folder;
+  EXPECT_THAT(failure(AtomicFile::create(folder.file("no/such/file"))),
+              HasSubstr("cannot create the file: No such file or directory"));
+  EXPECT_THAT(failure(AtomicFile::create(folder.path())),
+              HasSubstr("a directory has this name"));
+  // A device that is always full stands for a full disk.
+  auto full = AtomicFile::create("/dev/full");
+  ASSERT_TRUE(bool(full));
+  EXPECT_EQ(toText(full->append(llvm::StringRef("x"))),
+            "/dev/full: error: cannot write: No space left on device");
+  auto huge = AtomicFile::create(folder.file("huge"));
+  ASSERT_TRUE(bool(huge));
+  EXPECT_NE(toText(huge->preallocate(uint64_t(1) << 62)), "");
+  huge->discard();
+  EXPECT_TRUE(folder.list().empty());
+}
+
+TEST(AtomicFile, KeptFilesCanBeResumedByOneProcess) {
+  TemporaryFolder folder;
+  {
+    auto file = AtomicFile::create(folder.file("out"), Uncommitted::keep);
+    ASSERT_TRUE(bool(file));
+    ASSERT_FALSE(bool(file->append(llvm::StringRef("first"))));
+    EXPECT_THAT(
+        failure(AtomicFile::create(folder.file("out"), Uncommitted::keep)),
+        HasSubstr("another process is writing"));
+  }
+  EXPECT_TRUE(folder.has("out.partial"));
+  auto file = AtomicFile::create(folder.file("out"), Uncommitted::keep);
+  ASSERT_TRUE(bool(file));
+  std::vector<uint8_t> back(5);
+  ASSERT_FALSE(bool(file->readAt(0, back)));
+  EXPECT_EQ(llvm::toStringRef(back), "first");
+  EXPECT_THAT(toText(file->readAt(3, back)), HasSubstr("found the end"));
+  ASSERT_FALSE(bool(file->commit()));
+  EXPECT_EQ(folder.list(), std::vector<std::string>{"out"});
+}
+
+TEST(AtomicDirectory, AppearsOnCommitOnly) {
+  TemporaryFolder folder;
+  {
+    auto directory = AtomicDirectory::create(folder.file("out") + "/");
+    ASSERT_TRUE(bool(directory));
+    ASSERT_FALSE(bool(writeFileAtomically(directory->file("a"), "text")));
+    EXPECT_FALSE(folder.has("out"));
+    ASSERT_FALSE(bool(directory->commit()));
+  }
+  EXPECT_EQ(folder.read("out/a"), "text");
+  EXPECT_THAT(failure(AtomicDirectory::create(folder.file("out"))),
+              HasSubstr("expected a new or empty directory, found 'a' in it"));
+  {
+    auto lost = AtomicDirectory::create(folder.file("lost"));
+    ASSERT_TRUE(bool(lost));
+    ASSERT_FALSE(bool(writeFileAtomically(lost->file("a"), "text")));
+  }
+  EXPECT_EQ(folder.list(), std::vector<std::string>{"out"});
+  EXPECT_THAT(failure(AtomicDirectory::create(folder.file("out/a"))),
+              HasSubstr("a file has this name"));
+}
+
+TEST(Interrupt, FirstSignalSetsTheFlagAndLoopsStop) {
+  installInterruptHandler();
+  std::raise(SIGINT);
+  EXPECT_TRUE(interruptRequested());
+  for (unsigned threads : {1u, 3u}) {
+    llvm::Error err = parallelFor(
+        100, threads, [](uint64_t) { return llvm::Error::success(); });
+    EXPECT_TRUE(isInterrupted(err));
+    EXPECT_EQ(toText(std::move(err)), "interrupted");
+  }
+  setInterruptRequested(false);
+  EXPECT_FALSE(bool(checkInterrupt()));
+}
+
+TEST(Interrupt, SecondSignalRemovesTemporariesAndKills) {
+  TemporaryFolder folder;
+  pid_t child = ::fork();
+  if (child == 0) {
+    installInterruptHandler();
+    auto file = AtomicFile::create(folder.file("out"));
+    auto directory = AtomicDirectory::create(folder.file("dir"));
+    llvm::Error err = writeFileAtomically(directory->file("inside"), "x");
+    if (!file || err || folder.list().size() != 2)
+      ::_exit(2);
+    std::raise(SIGINT);
+    std::raise(SIGINT);
+    ::_exit(3);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_TRUE(WIFSIGNALED(status));
+  EXPECT_EQ(WTERMSIG(status), SIGINT);
+  EXPECT_TRUE(folder.list().empty());
+}
+
+TEST(Parallel, RunsEachItemOnceAndReportsTheLowestFailure) {
+  std::vector<std::atomic<int>> runs(1000);
+  llvm::Error err = parallelFor(1000, 4, [&](uint64_t i) {
+    ++runs[i];
+    return llvm::Error::success();
+  });
+  ASSERT_FALSE(bool(err));
+  for (auto &count : runs)
+    EXPECT_EQ(count, 1);
+  for (unsigned threads : {1u, 4u}) {
+    llvm::Error failed =
+        parallelFor(1000, threads, [&](uint64_t i) -> llvm::Error {
+          if (i >= 500)
+            return error() << "item " << i;
+          return llvm::Error::success();
+        });
+    EXPECT_EQ(toText(std::move(failed)), "error: item 500");
+  }
+  EXPECT_GE(defaultThreads(), 1u);
+}
