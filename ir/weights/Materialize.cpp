@@ -1,0 +1,316 @@
+#include "ir/weights/Materialize.h"
+
+#include "ir/support/Philox.h"
+#include "ir/support/QuantizedBlocks.h"
+#include "ir/support/Statistics.h"
+#include "llvm/ADT/STLExtras.h"
+
+#include <cmath>
+#include <numeric>
+
+using namespace moec;
+
+const Expr &moec::resolve(const Expr &expr) {
+  const Expr *at = &expr;
+  while (at->kind == ExprKind::Ref)
+    at = at->weight->expr.get();
+  return *at;
+}
+
+const Expr *moec::asPlainSource(const Expr &expr) {
+  const Expr &at = resolve(expr);
+  if (at.kind == ExprKind::Source)
+    return &at;
+  if ((at.kind == ExprKind::Cast || at.kind == ExprKind::Dequantize) &&
+      resolve(*at.args[0]).type.element() == at.type.element())
+    return asPlainSource(*at.args[0]);
+  return nullptr;
+}
+
+std::vector<const Expr *> moec::pieces(const Expr &expr) {
+  const Expr &at = resolve(expr);
+  bool split = at.kind == ExprKind::Stack ||
+               (at.kind == ExprKind::Concat && at.attrs<AxisAttrs>().axis == 0);
+  if (!split)
+    return {&at};
+  std::vector<const Expr *> list;
+  for (const ExprRef &arg : at.args)
+    llvm::append_range(list, pieces(*arg));
+  return list;
+}
+
+static float roundTo(ElementType element, float number) {
+  switch (element) {
+  case ElementType::bf16:
+    return bf16ToF32(f32ToBf16(number));
+  case ElementType::f16:
+    return f16ToF32(f32ToF16(number));
+  default:
+    return number;
+  }
+}
+
+llvm::Error moec::encode(ElementType element, llvm::ArrayRef<float> numbers,
+                         llvm::MutableArrayRef<uint8_t> out) {
+  assert(byteSize(element, numbers.size()) == out.size());
+  switch (element) {
+  case ElementType::f32:
+    memcpy(out.data(), numbers.data(), out.size());
+    return llvm::Error::success();
+  case ElementType::bf16:
+  case ElementType::f16: {
+    bool brain = element == ElementType::bf16;
+    for (size_t i = 0; i < numbers.size(); ++i) {
+      uint16_t bits = brain ? f32ToBf16(numbers[i]) : f32ToF16(numbers[i]);
+      memcpy(out.data() + 2 * i, &bits, 2);
+    }
+    return llvm::Error::success();
+  }
+  case ElementType::q8_0:
+    quantizeQ8_0(numbers, out);
+    return llvm::Error::success();
+  default:
+    return error() << "cannot store numbers as " << elementTypeName(element)
+                   << ", expects f32, bf16, f16 or q8_0";
+  }
+}
+
+namespace {
+using Numbers = std::vector<float>;
+
+/// A tensor seen as [outer, extent, inner] around one axis.
+struct AxisView {
+  uint64_t outer = 1, extent = 1, inner = 1;
+  AxisView(const TensorType &type, int64_t axis) {
+    for (int64_t i = 0; i < int64_t(type.rank()); ++i) {
+      uint64_t size = type.dim(i).constant();
+      (i < axis ? outer : i == axis ? extent : inner) *= size;
+    }
+  }
+  uint64_t at(uint64_t out, uint64_t slice) const {
+    return (out * extent + slice) * inner;
+  }
+};
+
+class Materializer {
+public:
+  explicit Materializer(TensorReader &reader) : reader(reader) {}
+  llvm::Expected<Numbers> run(const Expr &expr);
+
+private:
+  llvm::Expected<Numbers> joined(const Expr &expr, int64_t axis);
+  llvm::Expected<Numbers> sum(const Expr &expr, double factor);
+  Numbers taken(const Numbers &in, const AxisView &view,
+                llvm::ArrayRef<uint64_t> slices);
+  Numbers resample(const ResampleAttrs &attrs, Numbers in,
+                   const TensorType &type);
+  Numbers addNoise(const NoiseAttrs &attrs, Numbers in, const TensorType &type);
+
+  TensorReader &reader;
+};
+} // namespace
+
+llvm::Expected<Numbers> Materializer::joined(const Expr &expr, int64_t axis) {
+  Numbers out(*expr.type.staticElements());
+  AxisView whole(expr.type, axis);
+  uint64_t start = 0;
+  for (const ExprRef &arg : expr.args) {
+    MOEC_ASSIGN(Numbers part, run(*arg));
+    // A stacked part is one slice; a concatenated one has its own extent.
+    uint64_t extent = part.size() / (whole.outer * whole.inner);
+    for (uint64_t outer = 0; outer < whole.outer; ++outer)
+      std::copy_n(part.begin() + outer * extent * whole.inner,
+                  extent * whole.inner, out.begin() + whole.at(outer, start));
+    start += extent;
+  }
+  return out;
+}
+
+llvm::Expected<Numbers> Materializer::sum(const Expr &expr, double factor) {
+  std::vector<double> total(*expr.type.staticElements());
+  for (const ExprRef &arg : expr.args) {
+    MOEC_ASSIGN(Numbers part, run(*arg));
+    for (size_t i = 0; i < part.size(); ++i)
+      total[i] += part[i];
+  }
+  Numbers out(total.size());
+  for (size_t i = 0; i < out.size(); ++i)
+    out[i] = float(total[i] * factor);
+  return out;
+}
+
+Numbers Materializer::taken(const Numbers &in, const AxisView &view,
+                            llvm::ArrayRef<uint64_t> slices) {
+  Numbers out;
+  out.reserve(view.outer * slices.size() * view.inner);
+  for (uint64_t outer = 0; outer < view.outer; ++outer)
+    for (uint64_t slice : slices)
+      out.insert(out.end(), in.begin() + view.at(outer, slice),
+                 in.begin() + view.at(outer, slice) + view.inner);
+  return out;
+}
+
+Numbers Materializer::resample(const ResampleAttrs &attrs, Numbers in,
+                               const TensorType &type) {
+  AxisView view(type, attrs.axis);
+  RandomKey select =
+      RandomKey::of(attrs.seed, "drop.select", attrs.set, attrs.expert);
+  std::vector<uint64_t> chosen =
+      chooseIndices(select, view.extent, attrs.count);
+  llvm::sort(chosen);
+  Moments moments = computeMoments(
+      attrs.statistics == Statistics::whole ? in : taken(in, view, chosen));
+  double deviation = moments.deviation(/*unbiased=*/true);
+  RandomKey value = RandomKey::of(attrs.seed, "drop.value", attrs.weight,
+                                  attrs.expert, attrs.matrix);
+  for (uint64_t outer = 0; outer < view.outer; ++outer)
+    for (uint64_t slice : chosen) {
+      uint64_t first = view.at(outer, slice);
+      fillNormal(value, first, moments.mean, deviation,
+                 llvm::MutableArrayRef(in).slice(first, view.inner));
+    }
+  return in;
+}
+
+Numbers Materializer::addNoise(const NoiseAttrs &attrs, Numbers in,
+                               const TensorType &type) {
+  AxisView view(type, attrs.axis);
+  std::vector<uint64_t> chosen(view.extent);
+  std::iota(chosen.begin(), chosen.end(), 0);
+  if (attrs.count >= 0)
+    chosen = chooseIndices(RandomKey::of(attrs.seed, "noise.select",
+                                         attrs.weight, attrs.expert,
+                                         attrs.matrix),
+                           view.extent, attrs.count);
+  double deviation = attrs.deviation;
+  if (attrs.relative)
+    deviation *= computeMoments(in).deviation(/*unbiased=*/true);
+  RandomKey value = RandomKey::of(attrs.seed, "noise.value", attrs.weight,
+                                  attrs.expert, attrs.matrix);
+  Numbers noise(view.inner);
+  for (uint64_t outer = 0; outer < view.outer; ++outer)
+    for (uint64_t slice : chosen) {
+      uint64_t first = view.at(outer, slice);
+      fillNormal(value, first, 0, deviation, noise);
+      for (uint64_t i = 0; i < view.inner; ++i)
+        in[first + i] = attrs.replace ? noise[i] : in[first + i] + noise[i];
+    }
+  return in;
+}
+
+llvm::Expected<Numbers> Materializer::run(const Expr &expr) {
+  uint64_t elements = *expr.type.staticElements();
+  auto argument = [&] { return run(*expr.args[0]); };
+  switch (expr.kind) {
+  case ExprKind::Ref:
+    return run(*expr.weight->expr);
+  case ExprKind::Source: {
+    Numbers out(elements);
+    MOEC_TRY(reader.readF32(*expr.file, expr.attrs<SourceAttrs>(), 0, out));
+    return out;
+  }
+  case ExprKind::Dequantize:
+  case ExprKind::Reshape:
+    return argument();
+  case ExprKind::Cast: {
+    MOEC_ASSIGN(Numbers out, argument());
+    if (expr.type.element() == ElementType::q8_0) {
+      std::vector<uint8_t> blocks(*byteSize(ElementType::q8_0, elements));
+      quantizeQ8_0(out, blocks);
+      dequantize(ElementType::q8_0, blocks, out);
+      return out;
+    }
+    for (float &number : out)
+      number = roundTo(expr.type.element(), number);
+    return out;
+  }
+  case ExprKind::Scale: {
+    MOEC_ASSIGN(Numbers out, argument());
+    double factor = expr.attrs<FactorAttrs>().factor;
+    for (float &number : out)
+      number = float(number * factor);
+    return out;
+  }
+  case ExprKind::Add:
+    return sum(expr, 1);
+  case ExprKind::Average:
+    return sum(expr, 1.0 / expr.args.size());
+  case ExprKind::Concat:
+    return joined(expr, expr.attrs<AxisAttrs>().axis);
+  case ExprKind::Stack:
+    return joined(expr, 0);
+  case ExprKind::Slice: {
+    auto &attrs = expr.attrs<SliceExprAttrs>();
+    std::vector<uint64_t> slices(attrs.size);
+    std::iota(slices.begin(), slices.end(), attrs.start);
+    MOEC_ASSIGN(Numbers in, argument());
+    return taken(in, AxisView(expr.args[0]->type, attrs.axis), slices);
+  }
+  case ExprKind::Repeat: {
+    auto &attrs = expr.attrs<RepeatAttrs>();
+    MOEC_ASSIGN(Numbers in, argument());
+    AxisView view(expr.args[0]->type, attrs.axis);
+    std::vector<uint64_t> slices;
+    for (int64_t time = 0; time < attrs.times; ++time)
+      for (uint64_t slice = 0; slice < view.extent; ++slice)
+        slices.insert(slices.end(), attrs.each, slice);
+    return taken(in, view, slices);
+  }
+  case ExprKind::Permute: {
+    auto &attrs = expr.attrs<PermuteAttrs>();
+    MOEC_ASSIGN(Numbers in, argument());
+    AxisView view(expr.type, attrs.axis);
+    return taken(in, view,
+                 permutation(RandomKey::of(attrs.seed, "permute", attrs.weight,
+                                           attrs.expert, attrs.matrix),
+                             view.extent));
+  }
+  case ExprKind::Transpose: {
+    MOEC_ASSIGN(Numbers in, argument());
+    uint64_t rows = expr.type.dim(0).constant();
+    uint64_t columns = expr.type.dim(1).constant();
+    Numbers out(elements);
+    for (uint64_t row = 0; row < rows; ++row)
+      for (uint64_t column = 0; column < columns; ++column)
+        out[row * columns + column] = in[column * rows + row];
+    return out;
+  }
+  case ExprKind::Resample: {
+    MOEC_ASSIGN(Numbers in, argument());
+    return resample(expr.attrs<ResampleAttrs>(), std::move(in), expr.type);
+  }
+  case ExprKind::Noise: {
+    MOEC_ASSIGN(Numbers in, argument());
+    return addNoise(expr.attrs<NoiseAttrs>(), std::move(in), expr.type);
+  }
+  case ExprKind::Fill:
+    return Numbers(elements, float(expr.attrs<FillAttrs>().value));
+  case ExprKind::Normal: {
+    auto &attrs = expr.attrs<NormalAttrs>();
+    Numbers out(elements);
+    fillNormal(RandomKey::of(attrs.seed, "normal", attrs.weight, attrs.expert,
+                             attrs.matrix),
+               0, attrs.mean, attrs.deviation, out);
+    return out;
+  }
+  case ExprKind::Uniform: {
+    auto &attrs = expr.attrs<UniformAttrs>();
+    Numbers out(elements);
+    fillUniform(RandomKey::of(attrs.seed, "uniform", attrs.weight, attrs.expert,
+                              attrs.matrix),
+                0, attrs.low, attrs.high, out);
+    if (attrs.centered) {
+      double mean = computeMoments(out).mean;
+      for (float &number : out)
+        number = float(number - mean);
+    }
+    return out;
+  }
+  }
+  llvm_unreachable("every kind is computed");
+}
+
+llvm::Expected<std::vector<float>> moec::materialize(const Expr &expr,
+                                                     TensorReader &reader) {
+  return Materializer(reader).run(expr);
+}
