@@ -194,6 +194,15 @@ llvm::Expected<TensorType> Typer::derive() {
       return fail() << "makes " << type << " of " << arg();
     return type;
   }
+  case ExprKind::RotaryToHalf: {
+    int64_t heads = expr.attrs<HeadsAttrs>().heads;
+    MOEC_TRY(checkAxis(0));
+    if (heads < 1 || arg().dim(0).constant() % heads ||
+        arg().dim(0).constant() / heads % 2)
+      return fail() << "has " << heads << " heads, expects heads of an even "
+                    << "number of rows in " << arg();
+    return arg();
+  }
   case ExprKind::Slice: {
     auto &attrs = expr.attrs<SliceExprAttrs>();
     MOEC_TRY(checkAxis(attrs.axis));

@@ -93,6 +93,11 @@ struct FactorAttrs final : AttrsOf<FactorAttrs> {
   template <typename V> void fields(V &v) { v.field("factor", factor); }
 };
 
+struct HeadsAttrs final : AttrsOf<HeadsAttrs> {
+  int64_t heads = 1;
+  template <typename V> void fields(V &v) { v.field("heads", heads); }
+};
+
 struct ShapeAttrs final : AttrsOf<ShapeAttrs> {
   std::vector<int64_t> shape;
   template <typename V> void fields(V &v) { v.field("shape", shape); }

@@ -39,42 +39,6 @@ std::vector<const Expr *> moec::pieces(const Expr &expr) {
   return list;
 }
 
-static float roundTo(ElementType element, float number) {
-  switch (element) {
-  case ElementType::bf16:
-    return bf16ToF32(f32ToBf16(number));
-  case ElementType::f16:
-    return f16ToF32(f32ToF16(number));
-  default:
-    return number;
-  }
-}
-
-llvm::Error moec::encode(ElementType element, llvm::ArrayRef<float> numbers,
-                         llvm::MutableArrayRef<uint8_t> out) {
-  assert(byteSize(element, numbers.size()) == out.size());
-  switch (element) {
-  case ElementType::f32:
-    memcpy(out.data(), numbers.data(), out.size());
-    return llvm::Error::success();
-  case ElementType::bf16:
-  case ElementType::f16: {
-    bool brain = element == ElementType::bf16;
-    for (size_t i = 0; i < numbers.size(); ++i) {
-      uint16_t bits = brain ? f32ToBf16(numbers[i]) : f32ToF16(numbers[i]);
-      memcpy(out.data() + 2 * i, &bits, 2);
-    }
-    return llvm::Error::success();
-  }
-  case ElementType::q8_0:
-    quantizeQ8_0(numbers, out);
-    return llvm::Error::success();
-  default:
-    return error() << "cannot store numbers as " << elementTypeName(element)
-                   << ", expects f32, bf16, f16 or q8_0";
-  }
-}
-
 namespace {
 using Numbers = std::vector<float>;
 
@@ -178,10 +142,10 @@ Numbers Materializer::addNoise(const NoiseAttrs &attrs, Numbers in,
   std::vector<uint64_t> chosen(view.extent);
   std::iota(chosen.begin(), chosen.end(), 0);
   if (attrs.count >= 0)
-    chosen = chooseIndices(RandomKey::of(attrs.seed, "noise.select",
-                                         attrs.weight, attrs.expert,
-                                         attrs.matrix),
-                           view.extent, attrs.count);
+    chosen =
+        chooseIndices(RandomKey::of(attrs.seed, "noise.select", attrs.weight,
+                                    attrs.expert, attrs.matrix),
+                      view.extent, attrs.count);
   double deviation = attrs.deviation;
   if (attrs.relative)
     deviation *= computeMoments(in).deviation(/*unbiased=*/true);
@@ -214,14 +178,12 @@ llvm::Expected<Numbers> Materializer::run(const Expr &expr) {
     return argument();
   case ExprKind::Cast: {
     MOEC_ASSIGN(Numbers out, argument());
-    if (expr.type.element() == ElementType::q8_0) {
-      std::vector<uint8_t> blocks(*byteSize(ElementType::q8_0, elements));
-      quantizeQ8_0(out, blocks);
-      dequantize(ElementType::q8_0, blocks, out);
+    ElementType element = expr.type.element();
+    if (element == ElementType::f32)
       return out;
-    }
-    for (float &number : out)
-      number = roundTo(expr.type.element(), number);
+    std::vector<uint8_t> rounded(*byteSize(element, elements));
+    encodeFromF32(element, out, rounded);
+    decodeToF32(element, rounded, out);
     return out;
   }
   case ExprKind::Scale: {
@@ -274,6 +236,18 @@ llvm::Expected<Numbers> Materializer::run(const Expr &expr) {
       for (uint64_t column = 0; column < columns; ++column)
         out[row * columns + column] = in[column * rows + row];
     return out;
+  }
+  case ExprKind::RotaryToHalf: {
+    MOEC_ASSIGN(Numbers in, argument());
+    AxisView view(expr.type, 0);
+    uint64_t rows = view.extent / expr.attrs<HeadsAttrs>().heads;
+    std::vector<uint64_t> slices;
+    for (uint64_t row = 0; row < view.extent; ++row) {
+      uint64_t head = row / rows, j = row % rows;
+      uint64_t pair = j % (rows / 2), half = j / (rows / 2);
+      slices.push_back(head * rows + 2 * pair + half);
+    }
+    return taken(in, view, slices);
   }
   case ExprKind::Resample: {
     MOEC_ASSIGN(Numbers in, argument());

@@ -41,10 +41,6 @@ llvm::Expected<std::vector<float>> materialize(const Expr &expr,
 /// concatenations, in order; their bytes follow one another.
 std::vector<const Expr *> pieces(const Expr &expr);
 
-/// Encodes numbers as `element` (float types and q8_0), row-major.
-llvm::Error encode(ElementType element, llvm::ArrayRef<float> numbers,
-                   llvm::MutableArrayRef<uint8_t> out);
-
 /// Follows refs: the expression that defines the value.
 const Expr &resolve(const Expr &expr);
 

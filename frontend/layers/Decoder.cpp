@@ -1,0 +1,328 @@
+#include "frontend/layers/Decoder.h"
+
+#include "ir/ops/AttentionOps.h"
+#include "ir/ops/MoeOps.h"
+#include "runtime/schema/Facts.h"
+#include "llvm/ADT/Sequence.h"
+#include "llvm/ADT/StringExtras.h"
+
+using namespace moec;
+
+namespace {
+class DecoderBuilder {
+public:
+  DecoderBuilder(Module &module, const ModelConfig &config,
+                 const DecoderOptions &options)
+      : module(module), config(config), options(options),
+        program(*module.addProgram(facts::kStep)), b(program.body()) {}
+
+  llvm::Error build();
+
+private:
+  // Types of activations.
+  TensorType rows(int64_t width) const {
+    return TensorType({tokens, Dim(width)}, ElementType::f32);
+  }
+  TensorType index(Dim dim) const {
+    return TensorType({dim}, ElementType::i32);
+  }
+
+  void addArguments();
+  void addFacts();
+  void at(const llvm::Twine &object) {
+    b.setLoc(Location::ofObject(object.str()));
+  }
+
+  llvm::Expected<Value> weight(const llvm::Twine &name) const;
+  llvm::Expected<Value> linear(Value x, const llvm::Twine &name, bool biased);
+  llvm::Expected<Value> norm(Value x, const llvm::Twine &name);
+  llvm::Expected<Value> headNorm(Value x, const llvm::Twine &name,
+                                 int64_t heads);
+  llvm::Expected<Value> attention(Value x, int64_t layer);
+  llvm::Expected<Value> ffn(Value x, int64_t layer);
+  llvm::Expected<Value> experts(Value x, int64_t layer);
+  Value add(Value a, Value c) { return b.make(OpKind::Add, {a, c}, a.type()); }
+  Value rope(Value x, int64_t heads);
+  Value append(Value cache, Value x, CacheKind kind);
+  ActivationFn activation() const;
+
+  Module &module;
+  const ModelConfig &config;
+  const DecoderOptions &options;
+  Program &program;
+  Builder b;
+  Dim tokens = int64_t(0), seqs = tokens, table = tokens, logitRows = tokens;
+  Value tokenIds, positions, seqOffsets, blockTable, logitRowIds;
+  /// Newest version of each state, in the order of the arguments.
+  llvm::MapVector<State *, Value> states;
+};
+} // namespace
+
+ActivationFn DecoderBuilder::activation() const {
+  switch (config.activation) {
+  case Activation::silu:
+    return ActivationFn::silu;
+  case Activation::gelu:
+    return ActivationFn::gelu_erf;
+  case Activation::geluTanh:
+    return ActivationFn::gelu_tanh;
+  case Activation::relu:
+    return ActivationFn::relu;
+  }
+  llvm_unreachable("every activation has a function");
+}
+
+void DecoderBuilder::addArguments() {
+  int64_t blocksPerSeq =
+      (config.context + options.blockSize - 1) / options.blockSize;
+  tokens = module.addDim(facts::kTokens, options.maxTokens);
+  seqs = module.addDim(facts::kSeqs, options.maxSeqs);
+  table = module.addDim(facts::kTable, blocksPerSeq);
+  logitRows = module.addDim(facts::kRows, options.maxTokens);
+  Dim blocks = module.addDim(facts::kBlocks, blocksPerSeq * options.maxSeqs);
+  Block &body = program.body();
+  tokenIds = body.addArgument(index(tokens), facts::kInputTokens);
+  positions = body.addArgument(index(tokens), facts::kInputPositions);
+  seqOffsets =
+      body.addArgument(index(Dim(seqs.symbol(), 1)), facts::kInputSeqOffsets);
+  blockTable = body.addArgument(TensorType({seqs, table}, ElementType::i32),
+                                facts::kInputBlockTable);
+  logitRowIds = body.addArgument(index(logitRows), facts::kInputLogitRows);
+  auto addState = [&](std::string name, StateKind kind, TensorType type) {
+    State *state = module.addState(name, kind, type);
+    states[state] = body.addArgument(type, name, state);
+  };
+  for (int64_t layer : llvm::seq(config.layers)) {
+    std::string suffix = "." + std::to_string(layer);
+    addState(
+        "kv.k" + suffix, StateKind::kv,
+        TensorType({blocks, config.kvHeads, config.headDim, options.blockSize},
+                   ElementType::f32));
+    addState(
+        "kv.v" + suffix, StateKind::kv,
+        TensorType({blocks, config.kvHeads, options.blockSize, config.headDim},
+                   ElementType::f32));
+  }
+  if (config.moe)
+    addState(
+        "moe.counts", StateKind::counter,
+        TensorType({config.layers, config.moe->experts}, ElementType::i64));
+}
+
+void DecoderBuilder::addFacts() {
+  auto &known = module.facts;
+  auto set = [&](const char *key, int64_t number) {
+    known[key] = std::to_string(number);
+  };
+  set(facts::kContext, config.context);
+  set(facts::kVocabulary, config.vocab);
+  set(facts::kBlockSize, options.blockSize);
+  set(facts::kLayers, config.layers);
+  set(facts::kHidden, config.hidden);
+  known[facts::kArchitecture] = familyName(config.family).str();
+  if (!config.name.empty())
+    known[facts::kName] = config.name;
+  if (config.moe) {
+    set(facts::kExperts, config.moe->experts);
+    set(facts::kTopk, config.moe->topk);
+  }
+  if (config.bos)
+    set(facts::kBos, *config.bos);
+  if (!config.eos.empty()) {
+    std::string list;
+    for (int64_t id : config.eos)
+      list += (list.empty() ? "" : ",") + std::to_string(id);
+    known[facts::kEos] = list;
+  }
+}
+
+llvm::Expected<Value> DecoderBuilder::weight(const llvm::Twine &name) const {
+  if (Weight *found = module.findWeight(name.str()))
+    return found->value();
+  return error(b.loc()) << "needs weight '" << name.str()
+                        << "', which the checkpoint does not give";
+}
+
+llvm::Expected<Value> DecoderBuilder::linear(Value x, const llvm::Twine &name,
+                                             bool biased) {
+  std::string base = name.str();
+  MOEC_ASSIGN(Value matrix, weight(base));
+  llvm::SmallVector<Value, 3> operands{x, matrix};
+  if (biased) {
+    MOEC_ASSIGN(Value bias, weight(base + ".bias"));
+    operands.push_back(bias);
+  }
+  TensorType type({x.type().dim(0), matrix.type().dim(0)}, ElementType::f32);
+  return b.make(OpKind::Linear, operands, type);
+}
+
+llvm::Expected<Value> DecoderBuilder::norm(Value x, const llvm::Twine &name) {
+  std::string base = name.str();
+  MOEC_ASSIGN(Value gain, weight(base));
+  if (config.norm == NormKind::rms) {
+    RmsNormAttrs attrs;
+    attrs.epsilon = config.normEps;
+    return b.make(OpKind::RmsNorm, {x, gain}, x.type(), attrs);
+  }
+  MOEC_ASSIGN(Value bias, weight(base + ".bias"));
+  LayerNormAttrs attrs;
+  attrs.epsilon = config.normEps;
+  return b.make(OpKind::LayerNorm, {x, gain, bias}, x.type(), attrs);
+}
+
+llvm::Expected<Value> DecoderBuilder::headNorm(Value x, const llvm::Twine &name,
+                                               int64_t heads) {
+  MOEC_ASSIGN(Value gain, weight(name));
+  RmsNormAttrs attrs;
+  attrs.epsilon = config.normEps;
+  attrs.groups = heads;
+  return b.make(OpKind::RmsNorm, {x, gain}, x.type(), attrs);
+}
+
+Value DecoderBuilder::rope(Value x, int64_t heads) {
+  RopeAttrs attrs;
+  attrs.heads = heads;
+  attrs.interleaved = config.rope.interleaved;
+  attrs.inverseFrequencies = config.rope.frequencies();
+  return b.make(OpKind::Rope, {x, positions}, x.type(), attrs);
+}
+
+Value DecoderBuilder::append(Value cache, Value x, CacheKind kind) {
+  KvAppendAttrs attrs;
+  attrs.kind = kind;
+  Value next =
+      b.make(OpKind::KvAppend, {cache, x, positions, seqOffsets, blockTable},
+             cache.type(), attrs);
+  next.setState(cache.state());
+  next.setHint(cache.hint());
+  return states[cache.state()] = next;
+}
+
+llvm::Expected<Value> DecoderBuilder::attention(Value x, int64_t layer) {
+  std::string base = "layers." + std::to_string(layer) + ".attn";
+  at("model." + base);
+  MOEC_ASSIGN(Value q, linear(x, base + ".q", config.qkvBias));
+  MOEC_ASSIGN(Value k, linear(x, base + ".k", config.qkvBias));
+  MOEC_ASSIGN(Value v, linear(x, base + ".v", config.qkvBias));
+  if (config.qkNorm) {
+    MOEC_ASSIGN(q, headNorm(q, base + ".q_norm", config.heads));
+    MOEC_ASSIGN(k, headNorm(k, base + ".k_norm", config.kvHeads));
+  }
+  if (config.position == PositionKind::rotary) {
+    q = rope(q, config.heads);
+    k = rope(k, config.kvHeads);
+  }
+  std::string suffix = "." + std::to_string(layer);
+  Value keys =
+      append(states[module.findState("kv.k" + suffix)], k, CacheKind::key);
+  Value values =
+      append(states[module.findState("kv.v" + suffix)], v, CacheKind::value);
+  AttentionAttrs attrs;
+  attrs.heads = config.heads;
+  attrs.scale = config.attentionScale;
+  attrs.window = config.windows.empty() ? 0 : config.windows[layer];
+  Value mixed = b.make(OpKind::Attention,
+                       {q, keys, values, positions, seqOffsets, blockTable},
+                       q.type(), attrs);
+  return linear(mixed, base + ".o", config.outBias);
+}
+
+llvm::Expected<Value> DecoderBuilder::ffn(Value x, int64_t layer) {
+  std::string base = "layers." + std::to_string(layer) + ".ffn";
+  at("model." + base);
+  FfnAttrs attrs;
+  attrs.fn = activation();
+  attrs.gated = config.gatedFfn;
+  attrs.biased = config.ffnBias;
+  llvm::SmallVector<Value, 7> operands{x};
+  for (const char *suffix : {"", ".bias"})
+    for (const char *matrix : {".gate", ".up", ".down"}) {
+      if ((!config.gatedFfn && llvm::StringRef(matrix) == ".gate") ||
+          (!config.ffnBias && *suffix))
+        continue;
+      MOEC_ASSIGN(Value operand, weight(base + matrix + suffix));
+      operands.push_back(operand);
+    }
+  return b.make(OpKind::Ffn, operands, x.type(), attrs);
+}
+
+llvm::Expected<Value> DecoderBuilder::experts(Value x, int64_t layer) {
+  std::string base = "layers." + std::to_string(layer) + ".moe";
+  at("model." + base);
+  const MoeConfig &moe = *config.moe;
+  MOEC_ASSIGN(Value router, weight(base + ".router"));
+  MOEC_ASSIGN(Value gate, weight(base + ".gate"));
+  MOEC_ASSIGN(Value up, weight(base + ".up"));
+  MOEC_ASSIGN(Value down, weight(base + ".down"));
+  Value logits = b.make(OpKind::Linear, {x, router}, rows(moe.experts));
+  Dim pairs = module.addRagged("pairs." + std::to_string(layer),
+                               Polynomial(moe.topk) * tokens.polynomial());
+  RouteAttrs route;
+  route.k = moe.topk;
+  route.renorm = moe.renormalize ? RouterRenorm::sum : RouterRenorm::none;
+  Operation *routed = b.create(OpKind::MoeRoute, {logits},
+                               {index(Dim(tokens.symbol(), 1)), index(pairs),
+                                TensorType({pairs}, ElementType::f32)},
+                               std::make_unique<RouteAttrs>(route));
+  Value offsets = routed->result(0), expert = routed->result(1);
+  State *counts = module.findState("moe.counts");
+  MoeCountAttrs count;
+  count.layer = layer;
+  Value counted =
+      b.make(OpKind::MoeCount, {states[counts], expert}, counts->type, count);
+  counted.setState(counts);
+  counted.setHint(counts->name);
+  states[counts] = counted;
+  FfnAttrs attrs;
+  attrs.fn = activation();
+  Value y =
+      b.make(OpKind::MoeExperts, {x, offsets, expert, gate, up, down},
+             TensorType({pairs, x.type().dim(1)}, ElementType::f32), attrs);
+  return b.make(OpKind::MoeCombine, {y, offsets, routed->result(2)}, x.type());
+}
+
+llvm::Error DecoderBuilder::build() {
+  addArguments();
+  addFacts();
+  at("model.embed");
+  MOEC_ASSIGN(Value embed, weight("embed"));
+  Value x = b.make(OpKind::Embedding, {embed, tokenIds}, rows(config.hidden));
+  if (config.position == PositionKind::learned) {
+    MOEC_ASSIGN(Value table, weight("pos_embed"));
+    x = add(x,
+            b.make(OpKind::Embedding, {table, positions}, rows(config.hidden)));
+  }
+  for (int64_t layer : llvm::seq(config.layers)) {
+    std::string base = "layers." + std::to_string(layer);
+    at("model." + base);
+    MOEC_ASSIGN(Value normed, norm(x, base + ".attn_norm"));
+    MOEC_ASSIGN(Value mixed, attention(normed, layer));
+    at("model." + base);
+    x = add(x, mixed);
+    MOEC_ASSIGN(normed, norm(x, base + ".ffn_norm"));
+    MOEC_ASSIGN(Value y,
+                config.moe ? experts(normed, layer) : ffn(normed, layer));
+    at("model." + base);
+    x = add(x, y);
+  }
+  at("model.final_norm");
+  x = b.make(OpKind::GatherRows, {x, logitRowIds},
+             TensorType({logitRows, Dim(config.hidden)}, ElementType::f32));
+  MOEC_ASSIGN(x, norm(x, "final_norm"));
+  at("model.lm_head");
+  MOEC_ASSIGN(Value logits,
+              linear(x, config.tiedEmbeddings ? "embed" : "lm_head", false));
+  llvm::SmallVector<Value> results{logits};
+  program.resultNames = {facts::kOutputLogits};
+  for (auto &[state, value] : states) {
+    results.push_back(value);
+    program.resultNames.push_back(state->name);
+  }
+  b.create(OpKind::Return, results, {});
+  return llvm::Error::success();
+}
+
+llvm::Error moec::buildDecoder(Module &module, const ModelConfig &config,
+                               const DecoderOptions &options) {
+  return DecoderBuilder(module, config, options).build();
+}
