@@ -165,6 +165,7 @@ llvm::Error Interpreter::runOp(const Operation &op) {
 
 llvm::Error Interpreter::runBlock(const Block &block,
                                   std::vector<HostTensor> *results) {
+  llvm::DenseMap<Value, size_t> reads;
   for (const Operation &op : block.ops()) {
     if (op.is(OpKind::Return) || op.is(OpKind::Yield)) {
       for (Value operand : op.operands()) {
@@ -175,18 +176,9 @@ llvm::Error Interpreter::runBlock(const Block &block,
     }
     MOEC_TRY(runOp(op));
     // Values that are read for the last time here are given back.
-    for (Value operand : op.operands()) {
-      if (operand.weight() || operand.argumentOf())
-        continue;
-      bool later = llvm::any_of(operand.users(), [&](Operation *user) {
-        for (const Operation *at = user; at; at = at->getPrevNode())
-          if (at == &op)
-            return user != &op;
-        return false;
-      });
-      if (!later)
+    for (Value operand : op.operands())
+      if (operand.definingOp() && ++reads[operand] == operand.users().size())
         values.erase(operand);
-    }
   }
   return llvm::Error::success();
 }
