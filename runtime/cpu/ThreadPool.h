@@ -1,0 +1,88 @@
+//===- ThreadPool.h - the threads that run launches -----------------------===//
+//
+// A decode step has hundreds of launches of a few microseconds each, so the
+// pool is made for latency. A job is published by one atomic word that holds
+// its number and the next task; threads claim ranges of tasks from it, large
+// ones first. A thread that comes late, because the system ran something else,
+// finds nothing left and delays nobody. Idle threads spin for a moment, then
+// sleep.
+//
+// The split of tasks depends on timing; results do not, since tasks of a
+// launch are independent (runtime/schema/KernelAbi.h).
+//
+//===----------------------------------------------------------------------===//
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <thread>
+#include <vector>
+
+namespace moec::runtime {
+
+class ThreadPool {
+public:
+  /// Called with the index of the thread (0: the caller of `parallelFor`) and
+  /// a half-open range of tasks.
+  using Body = void (*)(void *context, unsigned thread, int64_t begin,
+                        int64_t end);
+
+  /// `threads` counts the caller; 0 means as many as the process may use. With
+  /// `pin`, thread i > 0 stays on the i-th processor of the process' set.
+  explicit ThreadPool(unsigned threads = 0, bool pin = false);
+  ~ThreadPool();
+  ThreadPool(const ThreadPool &) = delete;
+  ThreadPool &operator=(const ThreadPool &) = delete;
+
+  unsigned threads() const { return unsigned(workers.size()) + 1; }
+
+  /// Runs tasks [0, tasks) and returns when all have ended. One caller at a
+  /// time; not from inside a body. `tasks` is below 2^40.
+  void run(int64_t tasks, Body body, void *context);
+
+  /// The same for a callable `(unsigned thread, int64_t begin, int64_t end)`.
+  template <typename Callable>
+  void parallelFor(int64_t tasks, Callable &&callable) {
+    run(
+        tasks,
+        [](void *context, unsigned thread, int64_t begin, int64_t end) {
+          (*static_cast<std::remove_reference_t<Callable> *>(context))(
+              thread, begin, end);
+        },
+        const_cast<void *>(static_cast<const void *>(&callable)));
+  }
+
+private:
+  void work(unsigned thread);
+  void runClaims(unsigned thread, uint64_t word);
+  void wakeWorkers();
+
+  static constexpr unsigned kTaskBits = 40;
+  static constexpr uint64_t kTaskMask = (uint64_t(1) << kTaskBits) - 1;
+
+  // The job. Written by the caller before `claim` is; a worker that reads a
+  // newer job's fields with an older word fails to claim.
+  std::atomic<Body> body{nullptr};
+  std::atomic<void *> context{nullptr};
+  std::atomic<int64_t> tasks{0};
+
+  /// Job number (upper 24 bits) and next task (lower 40).
+  alignas(64) std::atomic<uint64_t> claim{0};
+  /// Tasks of the job that have ended.
+  alignas(64) std::atomic<int64_t> ended{0};
+  /// Changes with every job and at the end; what sleepers wait on.
+  alignas(64) std::atomic<uint32_t> signal{0};
+  std::atomic<uint32_t> sleepers{0};
+  /// 1 while the caller sleeps until all tasks have ended.
+  alignas(64) std::atomic<uint32_t> callerSleeps{0};
+  std::atomic<bool> stopping{false};
+  /// Rounds of spinning before a thread sleeps.
+  unsigned spins;
+  std::vector<std::thread> workers;
+};
+
+/// Processors that this process may run on, in ascending order.
+std::vector<unsigned> allowedProcessors();
+
+} // namespace moec::runtime
