@@ -81,7 +81,7 @@ void ThreadPool::wakeWorkers() {
 }
 
 void ThreadPool::run(int64_t count, Body function, void *argument) {
-  assert(count <= int64_t(kTaskMask) && "task numbers fit in the claim word");
+  assert(count < kMaxTasks && "task numbers fit in the claim word");
   if (count <= 0)
     return;
   if (count == 1 || workers.empty()) {
@@ -116,9 +116,9 @@ void ThreadPool::run(int64_t count, Body function, void *argument) {
 
 void ThreadPool::runClaims(unsigned thread, uint64_t word) {
   for (;;) {
-    Body function = body.load(std::memory_order_relaxed);
-    void *argument = context.load(std::memory_order_relaxed);
-    int64_t count = tasks.load(std::memory_order_relaxed);
+    Body function = body.load(std::memory_order_acquire);
+    void *argument = context.load(std::memory_order_acquire);
+    int64_t count = tasks.load(std::memory_order_acquire);
     int64_t begin = int64_t(word & kTaskMask);
     if (begin >= count)
       return;

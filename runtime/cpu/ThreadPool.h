@@ -17,6 +17,7 @@
 #include <cstdint>
 #include <memory>
 #include <thread>
+#include <type_traits>
 #include <vector>
 
 namespace moec::runtime {
@@ -35,10 +36,12 @@ public:
   ThreadPool(const ThreadPool &) = delete;
   ThreadPool &operator=(const ThreadPool &) = delete;
 
+  static constexpr int64_t kMaxTasks = (int64_t(1) << 32) - 1;
+
   unsigned threads() const { return unsigned(workers.size()) + 1; }
 
   /// Runs tasks [0, tasks) and returns when all have ended. One caller at a
-  /// time; not from inside a body. `tasks` is below 2^40.
+  /// time; not from inside a body. `tasks` is below kMaxTasks.
   void run(int64_t tasks, Body body, void *context);
 
   /// The same for a callable `(unsigned thread, int64_t begin, int64_t end)`.
@@ -58,7 +61,7 @@ private:
   void runClaims(unsigned thread, uint64_t word);
   void wakeWorkers();
 
-  static constexpr unsigned kTaskBits = 40;
+  static constexpr unsigned kTaskBits = 32;
   static constexpr uint64_t kTaskMask = (uint64_t(1) << kTaskBits) - 1;
 
   // The job. Written by the caller before `claim` is; a worker that reads a
@@ -67,7 +70,7 @@ private:
   std::atomic<void *> context{nullptr};
   std::atomic<int64_t> tasks{0};
 
-  /// Job number (upper 24 bits) and next task (lower 40).
+  /// Job number (upper half) and next task (lower half).
   alignas(64) std::atomic<uint64_t> claim{0};
   /// Tasks of the job that have ended.
   alignas(64) std::atomic<int64_t> ended{0};

@@ -1,0 +1,19 @@
+//===- CpuMemory.h - buffers of the CPU device ----------------------------===//
+#pragma once
+
+#include "runtime/hal/Device.h"
+
+namespace moec::runtime {
+
+/// Zeroed memory, aligned to 64 bytes, in huge pages where it is large.
+llvm::Expected<std::unique_ptr<Buffer>> allocateCpuBuffer(uint64_t bytes);
+
+/// A buffer over memory that somebody else owns.
+std::unique_ptr<Buffer> adoptCpuMemory(llvm::ArrayRef<uint8_t> bytes,
+                                       std::shared_ptr<const void> owner);
+
+inline void *hostAddress(DevicePtr address) {
+  return reinterpret_cast<void *>(uintptr_t(address));
+}
+
+} // namespace moec::runtime

@@ -1,0 +1,76 @@
+#include "runtime/program/WeightProvider.h"
+
+#include "ir/support/Diagnostic.h"
+#include "ir/support/Hash.h"
+#include "ir/support/MappedFile.h"
+#include "runtime/program/Plan.h"
+#include "runtime/program/Polynomial.h"
+#include "runtime/schema/plan_generated.h"
+#include "llvm/ADT/SmallString.h"
+#include "llvm/Support/Path.h"
+
+using namespace moec;
+using namespace moec::runtime;
+
+llvm::Expected<std::shared_ptr<const MappedFile>>
+FileWeightProvider::openFile(const Plan &plan, llvm::StringRef file) {
+  auto known = files.find(file);
+  if (known != files.end())
+    return known->second;
+  llvm::SmallString<256> path(file);
+  if (!llvm::sys::path::is_absolute(path)) {
+    path = llvm::sys::path::parent_path(plan.path());
+    llvm::sys::path::append(path, file);
+  }
+  MOEC_ASSIGN(std::shared_ptr<const MappedFile> mapped, MappedFile::open(path));
+  files[file] = mapped;
+  return mapped;
+}
+
+llvm::Expected<HostTensor> FileWeightProvider::get(const Plan &plan,
+                                                   unsigned index) {
+  const plan::Weight &weight = *plan->weights()->Get(index);
+  std::string name = weight.name()->str();
+  Location place = plan.at("weight '" + name + "'");
+  HostTensor tensor;
+  if (weight.type()->shape())
+    for (const plan::Polynomial *extent : *weight.type()->shape())
+      tensor.shape.push_back(evaluate(extent, {}));
+  const plan::WeightSource *source = weight.source();
+  if (!source) {
+    if (!materializer)
+      return error(place) << "has no source file, and nothing was given that "
+                             "materialises it";
+    llvm::Expected<HostTensor> made = materializer(name);
+    if (!made)
+      return withNote(made.takeError(), place, "while materialising it");
+    std::optional<uint64_t> elements = elementCount(made->shape);
+    std::optional<uint64_t> bytes =
+        elements ? byteSize(made->encoding, *elements) : std::nullopt;
+    if (made->shape != tensor.shape || !bytes || made->bytes.size() != *bytes)
+      return error(place) << "was materialised with another shape or size than "
+                             "the plan states";
+    return made;
+  }
+  llvm::Expected<std::shared_ptr<const MappedFile>> file =
+      openFile(plan, {source->file()->data(), source->file()->size()});
+  if (!file)
+    return withNote(file.takeError(), place, "is stored there");
+  llvm::Expected<llvm::ArrayRef<uint8_t>> bytes = (*file)->range(
+      source->offset(), source->bytes(), "weight '" + name + "'");
+  if (!bytes)
+    return withNote(bytes.takeError(), place, "is stored there");
+  if (verify && source->sha256() && source->sha256()->size()) {
+    llvm::ArrayRef<uint8_t> expected(source->sha256()->data(),
+                                     source->sha256()->size());
+    Digest found = sha256(*bytes);
+    if (expected != llvm::ArrayRef<uint8_t>(found))
+      return error(place) << "expects bytes with the SHA-256 "
+                          << toHex(expected) << ", found " << toHex(found)
+                          << " in '" << (*file)->path() << "'";
+  }
+  tensor.bytes = *bytes;
+  tensor.encoding = ElementType(source->encoding());
+  tensor.owner = *file;
+  return tensor;
+}
