@@ -82,6 +82,19 @@ bool Operation::hasUses() const {
                       [](const ValueImpl &v) { return !v.users.empty(); });
 }
 
+Operation *Operation::previous() const {
+  auto at = getIterator();
+  return at == parentBlock->opList.begin()
+             ? nullptr
+             : const_cast<Operation *>(&*std::prev(at));
+}
+
+Operation *Operation::next() const {
+  auto at = std::next(getIterator());
+  return at == parentBlock->opList.end() ? nullptr
+                                         : const_cast<Operation *>(&*at);
+}
+
 void Operation::erase() {
   assert(!hasUses() && "an op that is used cannot be erased");
   parentBlock->opList.erase(getIterator());

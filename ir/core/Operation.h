@@ -60,6 +60,9 @@ public:
   void setLoc(Location loc) { location = std::move(loc); }
 
   Block *parent() const { return parentBlock; }
+  /// The neighbours in the block; null at its ends.
+  Operation *previous() const;
+  Operation *next() const;
   /// Removes the op from its block and deletes it; nothing may use its results.
   void erase();
   void moveBefore(Operation *other);

@@ -1,0 +1,145 @@
+//===- ConvertTypes.cpp - narrower weights and activations ----------------===//
+//
+// Before:  %y = linear %x, @w : f32           weight @w : f32 = e
+// After:   %c = cast %x : bf16                weight @w : bf16 = cast(e)
+//          %y = linear %c, @w : f32
+//
+// Why:     decode is bound by the bytes of the weights, prefill by the rate of
+//          narrow multiply instructions.
+// Legal:   changes results; a user asks for it. The router stays f32, since
+//          equal router rows must give equal score bits (design.md, 3).
+// Order:   before fuse-qkv and form-kernels, which see the casts.
+//
+//===----------------------------------------------------------------------===//
+
+#include "ir/core/Builder.h"
+#include "ir/ops/MoeOps.h"
+#include "passes/lower/Lower.h"
+#include "llvm/ADT/STLExtras.h"
+#include "llvm/ADT/SetVector.h"
+
+using namespace moec;
+
+namespace {
+class Converter {
+public:
+  Converter(Module &module, const ConvertTypesOptions &options)
+      : module(module), options(options) {}
+
+  llvm::Error run() {
+    for (auto &program : module.programs())
+      for (Operation &op : program->body().ops())
+        convert(op);
+    for (Weight *weight : matrices)
+      MOEC_TRY(narrow(weight));
+    for (auto &state : module.states())
+      if (state->kind == StateKind::kv)
+        retype(*state);
+    return llvm::Error::success();
+  }
+
+private:
+  static bool isRouter(const Operation &op) {
+    return llvm::all_of(op.result().users(), [](Operation *user) {
+      return user->is(OpKind::MoeRoute);
+    });
+  }
+
+  void convert(Operation &op) {
+    if (op.is(OpKind::Embedding)) {
+      if (op.operand(0).weight())
+        matrices.insert(op.operand(0).weight());
+      return;
+    }
+    unsigned weight;
+    if (op.is(OpKind::Linear) && !isRouter(op))
+      weight = 1;
+    else if (op.is(OpKind::MoeGroupedLinear))
+      weight = 3;
+    else if (op.is(OpKind::Ffn) || op.is(OpKind::MoeExperts)) {
+      auto &attrs = op.attrs<FfnAttrs>();
+      attrs.hidden = options.activations;
+      unsigned first = op.is(OpKind::Ffn) ? 1 : 3;
+      for (unsigned i = 0; i < attrs.numWeights(); ++i)
+        if (Weight *matrix = op.operand(first + i).weight())
+          matrices.insert(matrix);
+      weight = first;
+    } else
+      return;
+    if (Weight *matrix = op.operand(weight).weight())
+      matrices.insert(matrix);
+    castInput(op);
+  }
+
+  /// One cast per value, shared by its readers.
+  void castInput(Operation &op) {
+    Value x = op.operand(0);
+    if (x.type().element() == options.activations)
+      return;
+    Value &cast = casts[x];
+    if (!cast) {
+      Builder b(&op);
+      b.setLoc(x.definingOp() ? x.definingOp()->loc() : op.loc());
+      cast =
+          b.make(OpKind::Cast, {x}, x.type().withElement(options.activations));
+      // Beside the producer, so that they share a kernel.
+      if (Operation *producer = x.definingOp())
+        if (Operation *next = producer->next();
+            next && next != cast.definingOp())
+          cast.definingOp()->moveBefore(next);
+    }
+    op.setOperand(0, cast);
+  }
+
+  llvm::Error narrow(Weight *weight) {
+    if (weight->type().element() == options.weights)
+      return llvm::Error::success();
+    ElementType element = options.weights;
+    // Rows that are no whole number of blocks stay wider.
+    if (isBlockQuantized(element) &&
+        weight->type().dim(-1).constant() % blockElements(element))
+      element = ElementType::bf16;
+    auto attrs = std::make_unique<ElementAttrs>();
+    attrs->element = element;
+    MOEC_ASSIGN(ExprRef cast,
+                Expr::make(ExprKind::Cast, {weight->expr}, std::move(attrs),
+                           nullptr, nullptr, weight->loc));
+    module.redefine(weight, cast);
+    return llvm::Error::success();
+  }
+
+  void retype(State &state) {
+    state.type = state.type.withElement(options.activations);
+    for (auto &program : module.programs()) {
+      Block &body = program->body();
+      for (unsigned i = 0; i < body.numArguments(); ++i)
+        if (body.argument(i).state() == &state)
+          body.argument(i).setType(state.type);
+      for (Operation &op : body.ops())
+        for (Value result : op.results())
+          if (result.state() == &state)
+            result.setType(state.type);
+    }
+  }
+
+  Module &module;
+  const ConvertTypesOptions &options;
+  llvm::SetVector<Weight *> matrices;
+  llvm::DenseMap<Value, Value> casts;
+};
+} // namespace
+
+llvm::Error moec::convertTypes(Module &module,
+                               const ConvertTypesOptions &options) {
+  if (!isFloat(options.activations) || options.activations == ElementType::f64)
+    return error() << "cannot compute with activations of "
+                   << elementTypeName(options.activations)
+                   << ", expects f32, bf16 or f16";
+  if (options.weights != ElementType::f32 &&
+      options.weights != ElementType::bf16 &&
+      options.weights != ElementType::q8_0)
+    return error() << "cannot compute with weights of "
+                   << elementTypeName(options.weights)
+                   << ", expects f32, bf16 or q8_0";
+  return Converter(module, options).run();
+}
