@@ -108,10 +108,9 @@ llvm::Error interp::runMoeCount(OpRunner &r) {
   const HostTensor &counter = r.in(0);
   HostTensor &next = r.makeInts(counter.shape);
   next.ints = counter.ints;
-  int64_t row = r.op.attrs<MoeCountAttrs>().layer * counter.dim(1);
   for (int64_t p = 0; p < r.in(1).dim(0); ++p) {
-    MOEC_ASSIGN(int64_t expert, r.index(1, p, counter.dim(1)));
-    ++next.ints[row + expert];
+    MOEC_ASSIGN(int64_t expert, r.index(1, p, counter.dim(0)));
+    ++next.ints[expert];
   }
   return llvm::Error::success();
 }

@@ -105,16 +105,12 @@ llvm::Error verify::checkMoeRoute(const Operation &op) {
 
 llvm::Error verify::checkMoeCount(const Operation &op) {
   Value counter = op.operand(0), expert = op.operand(1);
-  MOEC_TRY(hasRank(op, counter, "a counter", 2)); // C1
-  MOEC_TRY(hasRank(op, expert, "expert", 1));
-  MOEC_TRY(isIndex(op, expert, "expert", expert.type().shape()));
   const TensorType &type = counter.type();
-  int64_t layer = op.attrs<MoeCountAttrs>().layer;
+  MOEC_TRY(hasRank(op, counter, "a counter", 1)); // C1
   if (type.element() != ElementType::i64 || !type.isStatic())
-    return opError(op) << "expects counter i64 [layers, experts], got " << type;
-  if (layer < 0 || layer >= type.dim(0).constant()) // C2
-    return opError(op) << "counts layer " << layer << " of "
-                       << type.dim(0).constant();
+    return opError(op) << "expects counter i64 [experts], got " << type;
+  MOEC_TRY(hasRank(op, expert, "expert", 1)); // C2
+  MOEC_TRY(isIndex(op, expert, "expert", expert.type().shape()));
   if (op.result().type() != type || // C3
       op.result().state() != counter.state())
     return opError(op) << "makes the next version of its counter, got "

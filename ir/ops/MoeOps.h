@@ -83,16 +83,12 @@ struct RouteAttrs final : AttrsOf<RouteAttrs> {
   }
 };
 
-/// `%counter1 = moe.count %counter0, %expert {layer = 3}`: adds each expert's
-/// choices to row `layer`. In place.
+/// `%counter1 = moe.count %counter0, %expert`: adds each expert's choices. In
+/// place.
 ///
-///   (C1) counter is a version of a counter state, i64 [layers, experts]
-///   (C2) 0 <= layer < layers
+///   (C1) counter is a version of a counter state, i64 [experts]
+///   (C2) expert is i32 [pairs]
 ///   (C3) the result has the type and state of counter
-struct MoeCountAttrs final : AttrsOf<MoeCountAttrs> {
-  int64_t layer = 0;
-  template <typename V> void fields(V &v) { v.field("layer", layer); }
-};
 
 /// `%expert_offsets, %order = moe.dispatch %expert {experts = 8}`: the
 /// expert-major order of the pairs: pairs order[expert_offsets[e] ..
