@@ -58,12 +58,16 @@ public:
   unsigned addFile(std::shared_ptr<const MappedFile> file);
   /// Adds a tensor that lies inside its file; false if the name is taken.
   bool addTensor(CheckpointTensor tensor);
+  /// Lets `find(name)` give the tensor `stored`; false if there is no such
+  /// tensor or the name is taken.
+  bool addAlias(llvm::StringRef name, llvm::StringRef stored);
 
   llvm::ArrayRef<std::shared_ptr<const MappedFile>> files() const {
     return mappedFiles;
   }
   /// In the order of the files.
   llvm::ArrayRef<CheckpointTensor> tensors() const { return allTensors; }
+  /// The tensor of this name or alias, or null.
   const CheckpointTensor *find(llvm::StringRef name) const;
 
   const std::string &filePath(const CheckpointTensor &tensor) const {

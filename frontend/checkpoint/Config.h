@@ -37,6 +37,11 @@ public:
     return document ? document->path() : binaryPath;
   }
 
+  /// The text of the settings; empty for a binary file.
+  llvm::StringRef text() const {
+    return document ? llvm::StringRef(document->text()) : "";
+  }
+
   /// The value of `key`, or null; JSON's null is there.
   const JsonValue *find(llvm::StringRef key) const;
   /// Whether `key` is there and is not JSON's null.

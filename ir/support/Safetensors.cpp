@@ -7,7 +7,7 @@
 #include "llvm/Support/Endian.h"
 
 #include <algorithm>
-#include <limits>
+#include <tuple>
 
 using namespace moec;
 
