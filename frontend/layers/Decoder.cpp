@@ -1,7 +1,7 @@
 #include "frontend/layers/Decoder.h"
 
 #include "ir/ops/AttentionOps.h"
-#include "ir/ops/MoeOps.h"
+#include "ir/ops/MoeBlock.h"
 #include "runtime/schema/Facts.h"
 #include "llvm/ADT/Sequence.h"
 #include "llvm/ADT/StringExtras.h"
@@ -103,10 +103,6 @@ void DecoderBuilder::addArguments() {
         TensorType({blocks, config.kvHeads, options.blockSize, config.headDim},
                    ElementType::f32));
   }
-  if (config.moe)
-    addState(
-        "moe.counts", StateKind::counter,
-        TensorType({config.layers, config.moe->experts}, ElementType::i64));
 }
 
 void DecoderBuilder::addFacts() {
@@ -254,31 +250,16 @@ llvm::Expected<Value> DecoderBuilder::experts(Value x, int64_t layer) {
   MOEC_ASSIGN(Value gate, weight(base + ".gate"));
   MOEC_ASSIGN(Value up, weight(base + ".up"));
   MOEC_ASSIGN(Value down, weight(base + ".down"));
-  Value logits = b.make(OpKind::Linear, {x, router}, rows(moe.experts));
-  Dim pairs = module.addRagged("pairs." + std::to_string(layer),
-                               Polynomial(moe.topk) * tokens.polynomial());
   RouteAttrs route;
   route.k = moe.topk;
   route.renorm = moe.renormalize ? RouterRenorm::sum : RouterRenorm::none;
-  Operation *routed = b.create(OpKind::MoeRoute, {logits},
-                               {index(Dim(tokens.symbol(), 1)), index(pairs),
-                                TensorType({pairs}, ElementType::f32)},
-                               std::make_unique<RouteAttrs>(route));
-  Value offsets = routed->result(0), expert = routed->result(1);
-  State *counts = module.findState("moe.counts");
-  MoeCountAttrs count;
-  count.layer = layer;
-  Value counted =
-      b.make(OpKind::MoeCount, {states[counts], expert}, counts->type, count);
-  counted.setState(counts);
-  counted.setHint(counts->name);
-  states[counts] = counted;
   FfnAttrs attrs;
   attrs.fn = activation();
-  Value y =
-      b.make(OpKind::MoeExperts, {x, offsets, expert, gate, up, down},
-             TensorType({pairs, x.type().dim(1)}, ElementType::f32), attrs);
-  return b.make(OpKind::MoeCombine, {y, offsets, routed->result(2)}, x.type());
+  MoeBlock block =
+      buildMoeBlock(b, module, program, x, {router, {}, {gate, up, down}},
+                    route, attrs, layer);
+  states[block.counts] = block.counted;
+  return block.output;
 }
 
 llvm::Error DecoderBuilder::build() {
