@@ -45,6 +45,7 @@ namespace {
 class FieldPrinter final : public AttrVisitor {
 public:
   std::vector<std::pair<std::string, std::string>> fields;
+  size_t maxListElements = 0;
 
   void field(llvm::StringRef name, int64_t &value) override {
     add(name, std::to_string(value));
@@ -79,16 +80,20 @@ private:
   }
   template <typename T, typename F>
   void addList(llvm::StringRef name, const std::vector<T> &list, F format) {
+    bool cut = maxListElements && list.size() > maxListElements;
+    llvm::ArrayRef<T> shown =
+        llvm::ArrayRef<T>(list).take_front(cut ? maxListElements : list.size());
     std::string text = "[";
     llvm::interleave(
-        list, [&](const T &v) { text += format(v); }, [&] { text += ", "; });
-    add(name, text + "]");
+        shown, [&](const T &v) { text += format(v); }, [&] { text += ", "; });
+    add(name, text + (cut ? ", ...]" : "]"));
   }
 };
 } // namespace
 
-std::string Attributes::str() const {
+std::string Attributes::str(size_t maxListElements) const {
   FieldPrinter own, defaults;
+  own.maxListElements = maxListElements;
   clone()->visit(own);
   makeDefault()->visit(defaults);
   std::string text;

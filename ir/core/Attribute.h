@@ -62,7 +62,8 @@ public:
 
   /// `{k = 2, score = softmax}` without the fields that equal their default;
   /// empty where all do. Two structs of one op are equal if this text is.
-  std::string str() const;
+  /// Lists are cut after `maxListElements`, 0 keeps them whole.
+  std::string str(size_t maxListElements = 0) const;
 };
 
 template <typename Derived> struct AttrsOf : Attributes {

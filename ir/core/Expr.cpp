@@ -2,6 +2,7 @@
 
 #include "ir/core/Module.h"
 #include "llvm/ADT/STLExtras.h"
+#include "llvm/Support/MathExtras.h"
 
 using namespace moec;
 
@@ -148,7 +149,8 @@ llvm::Expected<TensorType> Typer::derive() {
       if (part->type.rank() != arg().rank())
         return fail() << "needs equal ranks, got " << arg() << " and "
                       << part->type;
-      total += part->type.dim(axis).constant();
+      if (llvm::AddOverflow(total, part->type.dim(axis).constant(), total))
+        return fail() << "makes an axis that overflows";
       for (unsigned i = 0; i < arg().rank(); ++i)
         if ((i != axis && part->type.dim(i) != arg().dim(i)) ||
             part->type.element() != arg().element())
@@ -179,8 +181,10 @@ llvm::Expected<TensorType> Typer::derive() {
         attrs.times > (1 << 20))
       return fail() << "repeats each slice " << attrs.each << " times and all "
                     << attrs.times << " times, expects 1 to " << (1 << 20);
-    return withDim(attrs.axis,
-                   arg().dim(attrs.axis).constant() * attrs.each * attrs.times);
+    int64_t extent = arg().dim(attrs.axis).constant();
+    if (llvm::MulOverflow(extent, attrs.each * attrs.times, extent))
+      return fail() << "makes an axis that overflows";
+    return withDim(attrs.axis, extent);
   }
   case ExprKind::Resample: {
     auto &attrs = expr.attrs<ResampleAttrs>();
@@ -246,6 +250,16 @@ llvm::Expected<ExprRef> Expr::make(ExprKind kind, std::vector<ExprRef> args,
   expr->weight = weight;
   expr->file = file;
   expr->attributes = attrs ? std::move(attrs) : makeExprAttrs(kind);
+  for (const ExprRef &arg : expr->args)
+    expr->depth = std::max(expr->depth, arg->depth + 1);
+  if (weight)
+    expr->depth = std::max(expr->depth, weight->expr->depth + 1);
+  if (expr->depth > kMaxExprDepth)
+    return error(loc) << "'" << info.mnemonic << "' nests deeper than "
+                      << kMaxExprDepth << " expressions";
   MOEC_ASSIGN(expr->type, Typer(*expr, loc).derive());
+  if (std::string problem = expr->type.sizeProblem(); !problem.empty())
+    return error(loc) << "'" << info.mnemonic << "' makes " << expr->type
+                      << ": " << problem;
   return ExprRef(std::move(expr));
 }

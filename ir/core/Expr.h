@@ -28,6 +28,10 @@ enum class ExprKind : uint8_t {
 #include "ir/core/Exprs.def"
 };
 
+/// How deep expressions nest at most, weights that refer to weights included;
+/// bounds the recursion of everybody who walks one.
+inline constexpr unsigned kMaxExprDepth = 200;
+
 class Expr {
 public:
   ExprKind kind;
@@ -39,6 +43,8 @@ public:
   std::unique_ptr<Attributes> attributes;
   /// Derived from arguments and attributes when the expression is made.
   TensorType type;
+  /// 1 for a leaf; a ref is one deeper than what it refers to.
+  unsigned depth = 1;
 
   template <typename T> const T &attrs() const {
     return static_cast<const T &>(*attributes);

@@ -72,9 +72,13 @@ llvm::SmallVector<Value, 2> Operation::results() const {
 }
 
 Block &Operation::addBody() {
-  bodyBlock = std::make_unique<Block>();
-  bodyBlock->parentOp = this;
+  setBody(std::make_unique<Block>());
   return *bodyBlock;
+}
+
+void Operation::setBody(std::unique_ptr<Block> body) {
+  bodyBlock = std::move(body);
+  bodyBlock->parentOp = this;
 }
 
 bool Operation::hasUses() const {

@@ -55,6 +55,7 @@ public:
   /// The body of a kernel op; null for other ops.
   Block *body() const { return bodyBlock.get(); }
   Block &addBody();
+  void setBody(std::unique_ptr<Block> body);
 
   const Location &loc() const { return location; }
   void setLoc(Location loc) { location = std::move(loc); }

@@ -25,6 +25,43 @@ Polynomial TensorType::elements() const {
   return count;
 }
 
+/// The largest value of a symbol, and at least 1.
+static std::optional<int64_t> maximumOf(const DimSymbol *symbol) {
+  if (!symbol->isRagged())
+    return std::max<int64_t>(symbol->maximum(), 1);
+  std::optional<int64_t> bound =
+      symbol->bound().evaluate([](const DimSymbol *host) {
+        return std::max<int64_t>(host->maximum(), 1);
+      });
+  if (bound)
+    bound = std::max<int64_t>(*bound, 1);
+  return bound;
+}
+
+std::string TensorType::sizeProblem() const {
+  constexpr int64_t kMostBytes = int64_t(1) << 62;
+  // Rounded up to a block; a dimension of 0 counts as 1, so that the product
+  // bounds that of any of the dimensions.
+  int64_t bytes = blockBytes(elementType);
+  for (const Dim &dim : dims) {
+    if (dim.addend() < 0)
+      return "a dimension is negative";
+    int64_t extent = std::max<int64_t>(dim.addend(), 1);
+    if (!dim.isConstant()) {
+      std::optional<int64_t> maximum = maximumOf(dim.symbol());
+      if (!maximum || llvm::AddOverflow(*maximum, dim.addend(), extent))
+        return "dimension '" + dim.symbol()->name() + "' is too large";
+    }
+    if (llvm::MulOverflow(bytes, extent, bytes) || bytes > kMostBytes)
+      return "it is larger than 2^62 bytes";
+  }
+  unsigned block = blockElements(elementType);
+  if (block > 1 && (dims.empty() || !dims.back().isConstant() ||
+                    dims.back().constant() % block))
+    return "rows are no multiple of " + std::to_string(block) + " elements";
+  return "";
+}
+
 void TensorType::print(llvm::raw_ostream &os) const {
   os << "tensor<[";
   llvm::interleaveComma(dims, os);

@@ -4,6 +4,8 @@
 #include "ir/core/Dim.h"
 #include "ir/support/ElementType.h"
 
+#include <string>
+
 namespace moec {
 
 /// `tensor<[tokens, 576], bf16>`: a dense row-major tensor.
@@ -29,6 +31,11 @@ public:
   }
   friend bool operator==(const TensorType &, const TensorType &) = default;
   void print(llvm::raw_ostream &os) const;
+
+  /// What makes the type one that no plan can hold: a negative dimension, or
+  /// more than 2^62 bytes where symbols have their maxima. Empty for a good
+  /// type, whose sizes may then be added and multiplied without checks.
+  std::string sizeProblem() const;
 
 private:
   llvm::SmallVector<Dim, 4> dims;

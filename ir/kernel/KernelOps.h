@@ -35,9 +35,9 @@ struct KernelAttrs final : AttrsOf<KernelAttrs> {
   template <typename V> void fields(V &v) { v.field("form", form); }
 };
 
-inline bool isKernel(const Operation &op) {
-  return op.kind() >= OpKind::KernelAttention &&
-         op.kind() <= OpKind::KernelRowwise;
+inline bool isKernel(OpKind kind) {
+  return kind >= OpKind::KernelAttention && kind <= OpKind::KernelRowwise;
 }
+inline bool isKernel(const Operation &op) { return isKernel(op.kind()); }
 
 } // namespace moec

@@ -1,5 +1,6 @@
 #include "ir/ops/AttentionOps.h"
 
+#include "ir/core/Module.h"
 #include "ir/ops/Verify.h"
 
 using namespace moec;
@@ -38,7 +39,10 @@ static llvm::Error checkPaging(const Operation &op, unsigned first,
 
 llvm::Error verify::checkKvAppend(const Operation &op) {
   Value cache = op.operand(0), x = op.operand(1);
-  MOEC_TRY(isFloatTensor(op, cache, "the cache")); // C1
+  if (!cache.state() || cache.state()->kind != StateKind::kv) // C1
+    return opError(op) << "expects a version of a kv state, got "
+                       << cache.type();
+  MOEC_TRY(isFloatTensor(op, cache, "the cache"));
   MOEC_TRY(isFloatTensor(op, x, "x"));
   MOEC_TRY(hasRank(op, cache, "a cache", 4));
   MOEC_TRY(hasRank(op, x, "x", 2));
@@ -69,11 +73,13 @@ llvm::Error verify::checkAttention(const Operation &op) {
     return opError(op) << "expects keys [blocks, heads, dim, block] and values "
                           "[blocks, heads, block, dim], got "
                        << k << " and " << v;
-  if (attrs.heads < 1 ||
-      q.type().dim(1) != Dim(attrs.heads * k.dim(2).constant()))
+  std::optional<uint64_t> width;
+  if (attrs.heads >= 1)
+    width = checkedMul(attrs.heads, k.dim(2).constant());
+  if (!width || q.type().dim(1) != Dim(*width))
     return opError(op) << "has " << attrs.heads << " heads of "
                        << k.dim(2).constant() << ", got q " << q.type();
-  if (attrs.heads % k.dim(1).constant()) // C2
+  if (!k.dim(1).constant() || attrs.heads % k.dim(1).constant()) // C2
     return opError(op) << "has " << attrs.heads << " heads over "
                        << k.dim(1).constant() << " cache heads";
   if (attrs.window < 0)

@@ -1,5 +1,6 @@
 #include "ir/ops/MoeOps.h"
 
+#include "ir/core/Module.h"
 #include "ir/ops/Verify.h"
 
 using namespace moec;
@@ -105,8 +106,11 @@ llvm::Error verify::checkMoeRoute(const Operation &op) {
 
 llvm::Error verify::checkMoeCount(const Operation &op) {
   Value counter = op.operand(0), expert = op.operand(1);
+  if (!counter.state() || counter.state()->kind != StateKind::counter) // C1
+    return opError(op) << "expects a version of a counter state, got "
+                       << counter.type();
   const TensorType &type = counter.type();
-  MOEC_TRY(hasRank(op, counter, "a counter", 1)); // C1
+  MOEC_TRY(hasRank(op, counter, "a counter", 1));
   if (type.element() != ElementType::i64 || !type.isStatic())
     return opError(op) << "expects counter i64 [experts], got " << type;
   MOEC_TRY(hasRank(op, expert, "expert", 1)); // C2
@@ -121,8 +125,9 @@ llvm::Error verify::checkMoeCount(const Operation &op) {
 llvm::Error verify::checkMoeDispatch(const Operation &op) {
   Value expert = op.operand(0);
   int64_t experts = op.attrs<MoeDispatchAttrs>().experts;
-  if (experts < 1)
-    return opError(op) << "has " << experts << " experts, expects 1 or more";
+  if (experts < 1 || experts > (1 << 20))
+    return opError(op) << "has " << experts << " experts, expects 1 to "
+                       << (1 << 20);
   MOEC_TRY(hasRank(op, expert, "expert", 1)); // C1
   MOEC_TRY(isIndex(op, expert, "expert", expert.type().shape()));
   MOEC_TRY(isIndex(op, op.result(0), "expert_offsets", {experts + 1})); // C2

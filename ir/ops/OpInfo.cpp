@@ -57,8 +57,11 @@ ErrorBuilder moec::opError(const Operation &op) {
 
 llvm::Error verify::isFloatTensor(const Operation &op, Value value,
                                   llvm::StringRef what) {
+  // A weight may stay quantised; the body of a kernel reads it as an argument.
+  bool weight =
+      value.weight() || (value.argumentOf() && value.argumentOf()->parentOp);
   if (isFloat(value.type().element()) ||
-      (value.weight() && value.type().element() == ElementType::q8_0))
+      (weight && value.type().element() == ElementType::q8_0))
     return llvm::Error::success();
   return opError(op) << "expects " << what << " to be a float tensor, got "
                      << value.type();

@@ -18,6 +18,9 @@ struct Location {
   int64_t byteOffset = -1;
   /// A tensor or layer, such as `model.layers.3.mlp`.
   std::string object;
+  /// The file part is the place in the IR text that was parsed: shown in
+  /// messages, and not printed as a `loc(...)` of its own.
+  bool fromText = false;
 
   static Location inFile(std::string file) {
     Location loc;
