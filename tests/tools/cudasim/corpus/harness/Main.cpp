@@ -10,6 +10,7 @@
 #include "tests/tools/cudasim/corpus/harness/Children.h"
 #include "tests/tools/cudasim/corpus/harness/Compile.h"
 #include "tests/tools/cudasim/corpus/harness/Device.h"
+#include "tests/tools/cudasim/corpus/harness/Files.h"
 
 #include <gtest/gtest.h>
 
@@ -17,13 +18,6 @@
 #include <sstream>
 
 using namespace corpus;
-
-static const char *const kFiles[] = {
-    "AdamW.cu",          "Atomics.cu", "Combine.cu", "Control.cu",
-    "CrossEntropy.cu",   "Float.cu",   "Gemm.cu",    "Half.cu",
-    "FlashAttention.cu", "Integer.cu", "Permute.cu", "Pipeline.cu",
-    "RaggedGemm.cu",     "Reduce.cu",  "RmsNorm.cu", "Rope.cu",
-    "Router.cu",         "Tensor.cu",  "Warp.cu"};
 
 /// The simulated part that has this architecture.
 static const char *partOf(int arch) {
