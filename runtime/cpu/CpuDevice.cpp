@@ -115,7 +115,7 @@ static llvm::StringRef variantPrefix() {
 
 llvm::Error CpuDevice::supports(const plan::Variant &variant) const {
   llvm::StringRef name(variant.name()->data(), variant.name()->size());
-  if (name != variantPrefix() &&
+  if (name != "cpu-generic" && name != variantPrefix() &&
       !name.starts_with((variantPrefix() + "-").str()))
     return error() << "variant '" << name << "' is for another kind of device, "
                    << "this one runs '" << variantPrefix() << "-...'";

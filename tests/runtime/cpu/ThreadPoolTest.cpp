@@ -1,0 +1,83 @@
+#include "runtime/cpu/ThreadPool.h"
+
+#include <chrono>
+#include <gtest/gtest.h>
+#include <vector>
+
+using namespace moec::runtime;
+
+namespace {
+
+/// Runs `tasks` tasks and expects each to be run once.
+void expectEachOnce(ThreadPool &pool, int64_t tasks) {
+  std::vector<std::atomic<int>> runs(static_cast<size_t>(tasks));
+  std::atomic<bool> threadIsValid = true;
+  pool.parallelFor(tasks, [&](unsigned thread, int64_t begin, int64_t end) {
+    if (thread >= pool.threads())
+      threadIsValid = false;
+    for (int64_t i = begin; i < end; ++i)
+      ++runs[static_cast<size_t>(i)];
+  });
+  EXPECT_TRUE(threadIsValid);
+  for (int64_t i = 0; i < tasks; ++i)
+    ASSERT_EQ(runs[static_cast<size_t>(i)], 1) << i << " of " << tasks;
+}
+
+TEST(ThreadPool, RunsEachTaskOnce) {
+  for (unsigned threads : {1u, 2u, 3u, 7u}) {
+    ThreadPool pool(threads);
+    EXPECT_EQ(pool.threads(), threads);
+    for (int64_t tasks : {0, 1, 2, 3, 5, 64, 1000, 10007})
+      expectEachOnce(pool, tasks);
+  }
+}
+
+TEST(ThreadPool, RunsManyJobsInARow) {
+  ThreadPool pool(3);
+  std::atomic<int64_t> sum = 0;
+  for (int job = 0; job < 20000; ++job)
+    pool.parallelFor(
+        4, [&](unsigned, int64_t begin, int64_t end) { sum += end - begin; });
+  EXPECT_EQ(sum, 80000);
+}
+
+TEST(ThreadPool, SeesWhatTheJobBeforeWrote) {
+  ThreadPool pool(2);
+  std::vector<int64_t> numbers(257, 0);
+  for (int job = 0; job < 3000; ++job)
+    pool.parallelFor(257, [&](unsigned, int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i)
+        ++numbers[static_cast<size_t>(i)];
+    });
+  for (int64_t number : numbers)
+    ASSERT_EQ(number, 3000);
+}
+
+TEST(ThreadPool, WakesSleepers) {
+  ThreadPool pool(2, /*pin=*/true);
+  for (int round = 0; round < 5; ++round) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    expectEachOnce(pool, 100);
+  }
+}
+
+TEST(ThreadPool, UsesAllThreads) {
+  // Two tasks that wait for each other end only if two threads run them.
+  ThreadPool pool(2);
+  std::atomic<int> arrived = 0;
+  pool.parallelFor(2, [&](unsigned, int64_t begin, int64_t end) {
+    ASSERT_EQ(end, begin + 1);
+    ++arrived;
+    while (arrived < 2)
+      std::this_thread::yield();
+  });
+  EXPECT_EQ(arrived, 2);
+}
+
+TEST(ThreadPool, KnowsItsProcessors) {
+  std::vector<unsigned> processors = allowedProcessors();
+  ASSERT_FALSE(processors.empty());
+  EXPECT_EQ(ThreadPool().threads(), processors.size());
+}
+
+} // namespace
