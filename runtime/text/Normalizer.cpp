@@ -1,0 +1,246 @@
+#include "runtime/text/Normalizer.h"
+
+#include "ir/support/Diagnostic.h"
+#include "runtime/text/Trie.h"
+#include "runtime/text/Unicode.h"
+#include "llvm/Support/Endian.h"
+
+using namespace moec;
+
+using Kind = NormalizerStep::Kind;
+
+static constexpr llvm::StringLiteral kSpaceMark = "\xE2\x96\x81";
+
+static std::string replaceAll(llvm::StringRef text, llvm::StringRef from,
+                              llvm::StringRef to) {
+  std::string out;
+  out.reserve(text.size());
+  for (;;) {
+    size_t found = text.find(from);
+    out += text.substr(0, found);
+    if (found == llvm::StringRef::npos)
+      return out;
+    out += to;
+    text = text.substr(found + from.size());
+  }
+}
+
+static llvm::Expected<std::string>
+replaceMatches(llvm::StringRef text, const Regex &regex, llvm::StringRef to) {
+  std::string out;
+  Regex::Matcher matcher(regex, text);
+  size_t pos = 0, begin = 0, end = 0;
+  for (;;) {
+    MOEC_ASSIGN(bool found, matcher.next(begin, end));
+    if (!found)
+      break;
+    out += text.slice(pos, begin);
+    out += to;
+    pos = end;
+  }
+  out += text.substr(pos);
+  return out;
+}
+
+static llvm::StringRef stripLeft(llvm::StringRef text) {
+  while (!text.empty()) {
+    Utf8Char c = decodeUtf8(text, 0);
+    if (!isUnicodeSpace(c.code))
+      break;
+    text = text.drop_front(c.bytes);
+  }
+  return text;
+}
+
+static llvm::StringRef stripRight(llvm::StringRef text) {
+  while (!text.empty()) {
+    size_t start = text.size() - 1;
+    while (start > 0 && (uint8_t(text[start]) & 0xC0) == 0x80)
+      --start;
+    if (!isUnicodeSpace(decodeUtf8(text, start).code))
+      break;
+    text = text.take_front(start);
+  }
+  return text;
+}
+
+llvm::Expected<Normalizer> Normalizer::create(const TokenizerAsset &asset,
+                                              const Trie &userDefined,
+                                              llvm::StringRef name) {
+  Normalizer normalizer;
+  normalizer.userDefined = &userDefined;
+  for (const NormalizerStep &spec : asset.normalizer) {
+    Step step;
+    step.spec = spec;
+    bool replaces =
+        spec.kind == Kind::ReplaceLiteral || spec.kind == Kind::ReplaceRegex;
+    if (replaces && spec.pattern.empty())
+      return error(Location::inFile(name.str()))
+             << "expected a normalizer's replacement to look for something, "
+                "got an empty pattern";
+    if (spec.kind == Kind::ReplaceRegex) {
+      MOEC_ASSIGN(step.regex, Regex::compile(spec.pattern, name));
+    }
+    if (spec.kind == Kind::SentencePiece && !spec.pattern.empty()) {
+      MOEC_ASSIGN(step.charsMap, CharsMap::read(spec.pattern, name));
+    }
+    normalizer.steps.push_back(std::move(step));
+  }
+  return normalizer;
+}
+
+llvm::Expected<std::string> Normalizer::run(llvm::StringRef input) const {
+  std::string text = input.str();
+  for (const Step &step : steps) {
+    switch (step.spec.kind) {
+    case Kind::Nfc:
+      text = normalizeUnicode(text, NormalForm::Nfc);
+      break;
+    case Kind::Nfd:
+      text = normalizeUnicode(text, NormalForm::Nfd);
+      break;
+    case Kind::Nfkc:
+      text = normalizeUnicode(text, NormalForm::Nfkc);
+      break;
+    case Kind::Nfkd:
+      text = normalizeUnicode(text, NormalForm::Nfkd);
+      break;
+    case Kind::Lowercase:
+      text = lowercaseUnicode(text);
+      break;
+    case Kind::Prepend:
+      if (!text.empty())
+        text = step.spec.text + text;
+      break;
+    case Kind::ReplaceLiteral:
+      text = replaceAll(text, step.spec.pattern, step.spec.text);
+      break;
+    case Kind::ReplaceRegex: {
+      MOEC_ASSIGN(text, replaceMatches(text, *step.regex, step.spec.text));
+      break;
+    }
+    case Kind::StripLeft:
+      text = stripLeft(text).str();
+      break;
+    case Kind::StripRight:
+      text = stripRight(text).str();
+      break;
+    case Kind::SentencePiece:
+      text = sentencePiece(step, text);
+      break;
+    }
+  }
+  return text;
+}
+
+llvm::Expected<Normalizer::CharsMap>
+Normalizer::CharsMap::read(llvm::StringRef blob, llvm::StringRef name) {
+  auto fail = [&] {
+    return error(Location::inFile(name.str()))
+           << "expected a SentencePiece character map, got one whose ";
+  };
+  if (blob.size() < 4)
+    return fail() << "size is " << blob.size() << " bytes";
+  uint32_t trieBytes = llvm::support::endian::read32le(blob.data());
+  if (trieBytes > blob.size() - 4 || trieBytes % 4 != 0 || trieBytes == 0)
+    return fail() << "trie has " << trieBytes << " of " << blob.size() - 4
+                  << " bytes";
+  CharsMap map;
+  map.units.resize(trieBytes / 4);
+  for (size_t i = 0; i < map.units.size(); ++i)
+    map.units[i] = llvm::support::endian::read32le(blob.data() + 4 + 4 * i);
+  map.replacements = blob.substr(4 + trieBytes).str();
+  return map;
+}
+
+/// A unit of the trie holds, from the low bit: the byte that leads to it (8
+/// bits, with bit 31 set it is a value), "has a value" (bit 8), and an offset
+/// to its children (bits 10 to 30, shifted by 8 more where bit 9 is set). The
+/// file is not trusted: a step out of the array ends the search.
+size_t
+Normalizer::CharsMap::longestPrefix(llvm::StringRef text,
+                                    llvm::StringRef &replacement) const {
+  auto offset = [](uint32_t unit) -> uint32_t {
+    return (unit >> 10) << ((unit & (1u << 9)) >> 6);
+  };
+  size_t length = 0;
+  if (units.empty())
+    return 0;
+  uint32_t pos = offset(units[0]);
+  for (size_t read = 0; read < text.size(); ++read) {
+    pos ^= uint8_t(text[read]);
+    if (pos >= units.size())
+      break;
+    uint32_t unit = units[pos];
+    if ((unit & (1u << 31 | 0xFF)) != uint8_t(text[read]))
+      break;
+    pos ^= offset(unit);
+    if (unit >> 8 & 1) {
+      if (pos >= units.size())
+        break;
+      uint32_t value = units[pos] & ~(1u << 31);
+      if (value >= replacements.size())
+        break;
+      replacement = llvm::StringRef(replacements).substr(value);
+      replacement = replacement.take_until([](char c) { return c == 0; });
+      length = read + 1;
+    }
+  }
+  return length;
+}
+
+std::pair<llvm::StringRef, size_t>
+Normalizer::nextUnit(const Step &step, llvm::StringRef text) const {
+  int32_t id = 0;
+  if (size_t length = userDefined->longestPrefix(text, id))
+    return {text.take_front(length), length};
+  llvm::StringRef replacement;
+  if (size_t length = step.charsMap.longestPrefix(text, replacement))
+    return {replacement, length};
+  size_t length = decodeUtf8(text, 0).bytes;
+  return {text.take_front(length), length};
+}
+
+std::string Normalizer::sentencePiece(const Step &step,
+                                      llvm::StringRef text) const {
+  uint8_t flags = step.spec.flags;
+  bool removeExtra = flags & kRemoveExtraSpaces;
+  llvm::StringRef space = flags & kEscapeSpaces ? kSpaceMark : " ";
+  if (removeExtra)
+    while (!text.empty()) {
+      auto [unit, length] = nextUnit(step, text);
+      if (unit != " ")
+        break;
+      text = text.drop_front(length);
+    }
+  std::string out;
+  if (text.empty())
+    return out;
+  out.reserve(text.size() + text.size() / 4);
+  bool asSuffix = flags & kSpaceAsSuffix;
+  if (!asSuffix && (flags & kAddDummyPrefix))
+    out += space;
+  bool afterSpace = removeExtra;
+  while (!text.empty()) {
+    auto [unit, length] = nextUnit(step, text);
+    text = text.drop_front(length);
+    while (afterSpace && unit.consume_front(" ")) {
+    }
+    for (char c : unit) {
+      if (c == ' ')
+        out += space;
+      else
+        out += c;
+    }
+    if (!unit.empty())
+      afterSpace = unit.ends_with(" ");
+    if (!removeExtra)
+      afterSpace = false;
+  }
+  if (removeExtra)
+    while (llvm::StringRef(out).ends_with(space))
+      out.resize(out.size() - space.size());
+  if (asSuffix && (flags & kAddDummyPrefix))
+    out += space;
+  return out;
+}
