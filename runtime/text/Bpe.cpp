@@ -271,8 +271,8 @@ void BpeModel::startRanked(llvm::StringRef word, Scratch &scratch) const {
           return byteSymbol[uint8_t(byte)] != kUnknownSymbol;
         })) {
       for (auto [index, byte] : llvm::enumerate(bytes))
-        symbols.push_back({byteSymbol[uint8_t(byte)],
-                           uint32_t(begin + index), 1, 0, 0});
+        symbols.push_back(
+            {byteSymbol[uint8_t(byte)], uint32_t(begin + index), 1, 0, 0});
       continue;
     }
     if (asset.unknown < 0)
@@ -368,8 +368,8 @@ void BpeModel::mergeLong(Scratch &scratch) const {
     if (at < 0 || next < 0 || frozen[at] || frozen[next])
       return;
     if (const auto *entry = look(symbols[at], symbols[next], scratch)) {
-      heap.push_back({entry->rank, at, symbols[at].id, symbols[next].id,
-                      entry->result});
+      heap.push_back(
+          {entry->rank, at, symbols[at].id, symbols[next].id, entry->result});
       std::push_heap(heap.begin(), heap.end(), later);
     }
   };
@@ -395,7 +395,8 @@ void BpeModel::mergeLong(Scratch &scratch) const {
     consider(left.previous, top.position);
     consider(top.position, left.next);
   }
-  llvm::erase_if(symbols, [](const auto &symbol) { return symbol.length == 0; });
+  llvm::erase_if(symbols,
+                 [](const auto &symbol) { return symbol.length == 0; });
 }
 
 void BpeModel::put(llvm::StringRef word, uint32_t id, uint32_t begin,
@@ -414,8 +415,7 @@ void BpeModel::put(llvm::StringRef word, uint32_t id, uint32_t begin,
       uint32_t leftLength = isPiece(left)
                                 ? uint32_t(asset.pieces[left].text.size())
                                 : decodeUtf8(word, begin).bytes;
-      put(word, left, begin, leftLength, scratch, ids, afterUnknown,
-          depth + 1);
+      put(word, left, begin, leftLength, scratch, ids, afterUnknown, depth + 1);
       put(word, right, begin + leftLength, length - leftLength, scratch, ids,
           afterUnknown, depth + 1);
       return;

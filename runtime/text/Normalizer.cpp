@@ -157,9 +157,8 @@ Normalizer::CharsMap::read(llvm::StringRef blob, llvm::StringRef name) {
 /// bits, with bit 31 set it is a value), "has a value" (bit 8), and an offset
 /// to its children (bits 10 to 30, shifted by 8 more where bit 9 is set). The
 /// file is not trusted: a step out of the array ends the search.
-size_t
-Normalizer::CharsMap::longestPrefix(llvm::StringRef text,
-                                    llvm::StringRef &replacement) const {
+size_t Normalizer::CharsMap::longestPrefix(llvm::StringRef text,
+                                           llvm::StringRef &replacement) const {
   auto offset = [](uint32_t unit) -> uint32_t {
     return (unit >> 10) << ((unit & (1u << 9)) >> 6);
   };

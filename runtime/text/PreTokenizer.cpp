@@ -98,8 +98,7 @@ PreTokenizer::split(size_t index, llvm::StringRef text, bool atStart,
     bool joins = false;
     switch (step.spec.behavior) {
     case SplitBehavior::Removed:
-      return part.isMatch ? llvm::Error::success()
-                          : emit(part.begin, part.end);
+      return part.isMatch ? llvm::Error::success() : emit(part.begin, part.end);
     case SplitBehavior::Isolated:
       return emit(part.begin, part.end);
     case SplitBehavior::MergedWithPrevious:

@@ -33,8 +33,7 @@ static std::string textOf(int code) {
 static llvm::Expected<std::string> toPcre2(llvm::StringRef pattern,
                                            llvm::StringRef name) {
   constexpr llvm::StringLiteral kSpace = "\\p{Z}\\t-\\r\\x{85}";
-  constexpr llvm::StringLiteral kWord =
-      "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}";
+  constexpr llvm::StringLiteral kWord = "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}";
   constexpr llvm::StringLiteral kHex = "0-9A-Fa-f";
   std::string out;
   bool inClass = false;

@@ -73,9 +73,8 @@ llvm::Error Tokenizer::Impl::build(llvm::StringRef name) {
           .insert(token, token.content);
       continue;
     }
-    std::string content = isUtf8(token.content)
-                              ? token.content
-                              : replaceBadBytes(token.content);
+    std::string content =
+        isUtf8(token.content) ? token.content : replaceBadBytes(token.content);
     MOEC_ASSIGN(std::string pattern, normalizer.run(content));
     if (!pattern.empty())
       normalizedTokens.insert(token, pattern);

@@ -34,8 +34,8 @@ public:
   static llvm::Expected<std::unique_ptr<Tokenizer>>
   create(TokenizerAsset asset, llvm::StringRef name);
   /// The same from an asset's stored form.
-  static llvm::Expected<std::unique_ptr<Tokenizer>>
-  load(llvm::StringRef blob, llvm::StringRef name);
+  static llvm::Expected<std::unique_ptr<Tokenizer>> load(llvm::StringRef blob,
+                                                         llvm::StringRef name);
   ~Tokenizer();
 
   /// Bytes that are no UTF-8 are read as U+FFFD, one each. Fails only where

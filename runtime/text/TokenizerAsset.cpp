@@ -28,8 +28,8 @@ llvm::Error moec::checkAsset(const TokenizerAsset &asset,
   };
   size_t count = asset.pieces.size();
   if (count == 0 || count > kMaxVocabulary)
-    return fail("vocabulary") << "has " << count
-                              << " pieces, expected 1 to " << kMaxVocabulary;
+    return fail("vocabulary")
+           << "has " << count << " pieces, expected 1 to " << kMaxVocabulary;
   for (auto [id, piece] : llvm::enumerate(asset.pieces)) {
     if (!std::isfinite(piece.score))
       return fail("piece " + llvm::Twine(id))
@@ -315,8 +315,7 @@ static void readSteps(Reader &r, TokenizerAsset &asset) {
     step.kind = r.choice("a pre-tokenizer step's kind",
                          PreTokenizerStep::Kind::Metaspace);
     step.pattern = r.text("a pre-tokenizer step");
-    step.behavior =
-        r.choice("a split behaviour", SplitBehavior::Contiguous);
+    step.behavior = r.choice("a split behaviour", SplitBehavior::Contiguous);
     step.prepend =
         r.choice("a prepend scheme", PreTokenizerStep::Prepend::Always);
     r.flags("a pre-tokenizer step");

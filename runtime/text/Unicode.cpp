@@ -173,10 +173,9 @@ std::string moec::normalizeUnicode(llvm::StringRef text, NormalForm form) {
     return text.str();
 
   utf8proc_uint8_t *mapped = nullptr;
-  utf8proc_ssize_t length =
-      utf8proc_map(reinterpret_cast<const utf8proc_uint8_t *>(text.data()),
-                   utf8proc_ssize_t(text.size()), &mapped,
-                   utf8proc_option_t(options));
+  utf8proc_ssize_t length = utf8proc_map(
+      reinterpret_cast<const utf8proc_uint8_t *>(text.data()),
+      utf8proc_ssize_t(text.size()), &mapped, utf8proc_option_t(options));
   // The text is valid UTF-8, so only memory can fail; then it stays as it is.
   if (length < 0)
     return text.str();
