@@ -83,8 +83,9 @@ struct Product {
   }
 };
 
-/// Products are exact. The sum keeps at least 23 bits of the largest term on
-/// the way, whatever its order: `depth` roundings of the sum of magnitudes.
+/// Products are exact; the simulator adds them in float, in whatever order:
+/// `depth` roundings of the sum of magnitudes. (Tensor cores keep fewer bits of
+/// fp8 sums than that.)
 static void checkFloatMma(const char *name, const Element &left,
                           const Element &right, int depth) {
   if (!hasKernel("Tensor.cu", name))

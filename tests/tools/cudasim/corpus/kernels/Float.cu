@@ -28,7 +28,7 @@ extern "C" __global__ void floatExact(const float *a, const float *b,
   emit(ceilf(x));
   emit(truncf(x));
   emit(rintf(x));
-  emit(__saturatef(x));
+  emit(__saturatef(x) + 0.0f); // The sign of zero is not specified.
   emit(-x);
   emit(fabsf(y));
   emit(__fadd_rz(x, y));
