@@ -1,0 +1,467 @@
+//===- GemmCore.cpp -------------------------------------------------------===//
+
+#include "codegen/cpu/GemmCore.h"
+#include "codegen/cpu/VectorMath.h"
+#include "llvm/ADT/STLExtras.h"
+#include "llvm/IR/Intrinsics.h"
+#include "llvm/IR/IntrinsicsX86.h"
+#include "llvm/Support/MathExtras.h"
+
+#include <algorithm>
+
+using namespace llvm;
+using namespace moec;
+using namespace moec::cpu;
+
+/// Slabs that one row reads at once: streams for the memory system, and
+/// independent chains of additions to hide their latency.
+static constexpr unsigned kStreams = 4;
+/// A slab's chunk and the tile it feeds stay in an L1 of 32 KiB or more.
+static constexpr int64_t kSlabBytesInL1 = 40 << 10;
+/// The rows of a block stay in half of an L2 of 1 MiB.
+static constexpr int64_t kBlockBytes = 384 << 10;
+
+GemmCore::GemmCore(Emitter &e, const GemmTraits &traits)
+    : e(e), traits(traits) {
+  WeightLayout layout =
+      weightLayout(traits.a, traits.w, traits.gated, e.level);
+  panel = layout.panel;
+  vectors = panel / e.lanes;
+  slabsPerPanel = traits.gated ? 2 : 1;
+  panelCount = divideCeil(uint64_t(traits.n), panel);
+
+  bool dot = e.level >= CpuLevel::Avx512Bf16 && traits.a == ElementType::bf16;
+  switch (traits.w) {
+  case ElementType::bf16:
+    inner = dot ? Inner::Bf16Dot : Inner::Bf16;
+    stepElements = 2;
+    slabStepBytes = int64_t(panel) * 4;
+    break;
+  case ElementType::q8_0:
+    inner = Inner::Q8;
+    stepElements = 32;
+    slabStepBytes = int64_t(panel) * (4 + 32);
+    break;
+  default:
+    inner = Inner::F32;
+    stepElements = 1;
+    slabStepBytes = int64_t(panel) * 4;
+  }
+  compute = inner == Inner::Bf16Dot ? ElementType::bf16 : ElementType::f32;
+  steps = divideCeil(uint64_t(traits.k), uint64_t(stepElements));
+  int64_t elementBytes = blockBytes(compute);
+  aStepBytes = stepElements * elementBytes;
+  slabBytes = steps * slabStepBytes;
+  int64_t chunks = divideCeil(uint64_t(slabBytes), uint64_t(kSlabBytesInL1));
+  chunkSteps = divideCeil(uint64_t(steps), uint64_t(chunks));
+
+  // Accumulators fill all registers but those of one step's operands.
+  if (e.registers == 32)
+    tileRows = {12, 6, 3, 2, 1};
+  else if (vectors == 2)
+    tileRows = {6, 3, 2, 1};
+  else
+    tileRows = {2, 1};
+  int64_t direct = traits.k * elementBytes;
+  bool aliases = direct % 2048 == 0;
+  packs = traits.gathers || traits.a != compute || aliases ||
+          traits.k % stepElements != 0;
+  rowStride = direct;
+  if (packs) // An odd number of cache lines spreads rows over L1's sets.
+    rowStride = (divideCeil(uint64_t(steps * aStepBytes), 64) | 1) * 64;
+  int64_t most = tileRows[0];
+  rowsPerBlock = std::clamp(kBlockBytes / rowStride / most * most, 2 * most,
+                            96 / most * most);
+  tileStride = rowsPerBlock * panel * 4;
+  tileOffset = packs ? alignTo(rowsPerBlock * rowStride, 64) : 0;
+}
+
+int64_t GemmCore::panelsPerTask() const {
+  constexpr int64_t taskBytes = 64 << 10;
+  int64_t worthwhile = taskBytes / (slabBytes * slabsPerPanel);
+  return std::max<int64_t>(1, std::min(worthwhile, panelCount / 24));
+}
+
+uint64_t GemmCore::scratchBytes() const {
+  return tileOffset + tileStride * std::max(kStreams, slabsPerPanel);
+}
+
+//===- Register tiles -----------------------------------------------------===//
+
+/// Advances `sums` [slab][row][vector] by `count` steps of K.
+Values GemmCore::tileSteps(unsigned rows, unsigned slabs, Value *a, Value *w,
+                           Value *count, Values sums) {
+  IRBuilder<> &b = e.b;
+  unsigned lanes = e.lanes;
+  Type *ints = e.vector(e.i32, lanes);
+  Type *floats = e.vector(e.f32, lanes);
+  Type *pairs = e.vector(b.getBFloatTy(), lanes * 2);
+  unsigned all = slabs * vectors;
+
+  auto slabVector = [&](Value *base, unsigned column, int64_t vectorBytes) {
+    return e.offset(base, column / vectors * slabBytes +
+                              column % vectors * vectorBytes);
+  };
+  auto broadcast = [&](Type *type, Value *address) {
+    return e.splat(e.load(type, address), lanes);
+  };
+  // One multiply-add of every sum: operands of A by row, of W by column.
+  auto multiply = [&](MutableArrayRef<Value *> sums, ArrayRef<Value *> columns,
+                      function_ref<Value *(unsigned row)> operand) {
+    for (unsigned row = 0; row < rows; ++row) {
+      Value *left = operand(row);
+      for (unsigned column = 0; column < all; ++column) {
+        Value *&sum = sums[(column / vectors * rows + row) * vectors +
+                           column % vectors];
+        if (inner == Inner::Bf16Dot)
+          sum = b.CreateIntrinsic(Intrinsic::x86_avx512bf16_dpbf16ps_512, {},
+                                  {sum, left, columns[column]});
+        else
+          sum = e.fma(left, columns[column], sum);
+      }
+    }
+  };
+  auto step = [&](Value *aStep, Value *wStep, MutableArrayRef<Value *> sums) {
+    Values words;
+    for (unsigned column = 0; column < all; ++column)
+      words.push_back(e.loadRaw(inner == Inner::F32 ? e.f32 : e.i32,
+                                slabVector(wStep, column, lanes * 4), lanes,
+                                nullptr));
+    auto convert = [&](function_ref<Value *(Value *)> part, Type *type) {
+      return to_vector<8>(map_range(
+          words, [&](Value *word) -> Value * {
+            return b.CreateBitCast(part(word), type);
+          }));
+    };
+    auto rowAt = [&](unsigned row, int64_t bytes) {
+      return e.offset(aStep, row * rowStride + bytes);
+    };
+    switch (inner) {
+    case Inner::F32:
+      multiply(sums, words,
+               [&](unsigned row) { return broadcast(e.f32, rowAt(row, 0)); });
+      return;
+    case Inner::Bf16Dot:
+      multiply(sums, convert([](Value *word) { return word; }, pairs),
+               [&](unsigned row) {
+                 return b.CreateBitCast(broadcast(e.i32, rowAt(row, 0)),
+                                        pairs);
+               });
+      return;
+    case Inner::Bf16: {
+      // A word holds k in its low half and k + 1 in its high half.
+      auto low = [&](Value *word) { return b.CreateShl(word, 16); };
+      auto high = [&](Value *word) {
+        return b.CreateAnd(word, ConstantInt::get(ints, 0xffff0000u));
+      };
+      multiply(sums, convert(low, floats),
+               [&](unsigned row) { return broadcast(e.f32, rowAt(row, 0)); });
+      multiply(sums, convert(high, floats),
+               [&](unsigned row) { return broadcast(e.f32, rowAt(row, 4)); });
+      return;
+    }
+    case Inner::Q8:
+      llvm_unreachable("q8_0 steps by blocks");
+    }
+  };
+  // A block of 32: scales, then 32 rows of int8, each scaled in registers.
+  auto blockOf32 = [&](Value *aStep, Value *wStep,
+                       ArrayRef<Value *> before) {
+    Values scales;
+    for (unsigned column = 0; column < all; ++column)
+      scales.push_back(e.loadRaw(
+          e.f32, slabVector(wStep, column, lanes * 4), lanes, nullptr));
+    Value *quants = e.offset(wStep, int64_t(panel) * 4);
+    constexpr int64_t unroll = 4;
+    return e.loop(
+        e.index(0), e.index(32), unroll, before,
+        [&](Value *k, ArrayRef<Value *> carried) {
+          Values sums(carried);
+          Value *aBase = e.element(aStep, k, 4);
+          Value *qBase = e.element(quants, k, panel);
+          for (int64_t u = 0; u < unroll; ++u) {
+            Values columns;
+            for (unsigned column = 0; column < all; ++column) {
+              Value *bytes = e.loadRaw(
+                  e.i8,
+                  e.offset(slabVector(qBase, column, lanes), u * panel), lanes,
+                  nullptr);
+              Value *value = b.CreateSIToFP(b.CreateSExt(bytes, ints), floats);
+              columns.push_back(b.CreateFMul(value, scales[column]));
+            }
+            multiply(sums, columns, [&](unsigned row) {
+              return broadcast(e.f32,
+                               e.offset(aBase, row * rowStride + u * 4));
+            });
+          }
+          return sums;
+        });
+  };
+
+  auto oneStep = [&](Value *number, ArrayRef<Value *> carried) -> Values {
+    Value *aStep = e.element(a, number, aStepBytes);
+    Value *wStep = e.element(w, number, slabStepBytes);
+    if (inner == Inner::Q8)
+      return blockOf32(aStep, wStep, carried);
+    Values sums(carried);
+    step(aStep, wStep, sums);
+    return sums;
+  };
+  if (inner == Inner::Q8)
+    return e.loop(e.index(0), count, 1, sums, oneStep);
+
+  // Enough steps a trip that the loop's own instructions do not count.
+  int64_t unroll = rows * all >= 12 ? 2 : 4;
+  Value *whole = b.CreateAnd(count, e.index(-unroll));
+  sums = e.loop(e.index(0), whole, unroll, sums,
+                [&](Value *number, ArrayRef<Value *> carried) {
+                  Values sums(carried);
+                  Value *aStep = e.element(a, number, aStepBytes);
+                  Value *wStep = e.element(w, number, slabStepBytes);
+                  for (int64_t u = 0; u < unroll; ++u)
+                    step(e.offset(aStep, u * aStepBytes),
+                         e.offset(wStep, u * slabStepBytes), sums);
+                  return sums;
+                });
+  return e.loop(whole, count, 1, sums, oneStep);
+}
+
+/// tile[slab][row] += A[row] * W[slab], for `count` steps: (a, w, tile, count).
+Function *GemmCore::defineTile(unsigned rows, unsigned slabs) {
+  std::string name =
+      ("tile" + Twine(rows) + "x" + Twine(slabs * panel)).str();
+  return e.define(
+      name, {e.ptr, e.ptr, e.ptr, e.i64}, [&](ArrayRef<Value *> arguments) {
+        Value *tile = arguments[2];
+        SmallVector<Value *, 24> places;
+        Values sums;
+        for (unsigned slab = 0; slab < slabs; ++slab)
+          for (unsigned row = 0; row < rows; ++row)
+            for (unsigned v = 0; v < vectors; ++v)
+              places.push_back(
+                  e.offset(tile, slab * tileStride +
+                                     (row * panel + v * e.lanes) * 4));
+        for (Value *place : places)
+          sums.push_back(e.loadRaw(e.f32, place, e.lanes, nullptr));
+        sums = tileSteps(rows, slabs, arguments[0], arguments[1], arguments[3],
+                         sums);
+        for (auto [place, sum] : zip_equal(places, sums))
+          e.store(sum, place);
+      });
+}
+
+//===- Rows of A ----------------------------------------------------------===//
+
+Value *GemmCore::rowPointer(Value *row) {
+  Value *source = traits.gathers ? traits.sourceRow(row) : row;
+  return e.element(e.buffer(traits.aBuffer), source,
+                   traits.k * blockBytes(traits.a));
+}
+
+/// Copies rows to scratch as `compute`, with zeros up to a whole step.
+void GemmCore::emitPack(Value *rowBegin, Value *rows) {
+  int64_t padded = steps * stepElements;
+  e.loop(e.index(0), rows, 1, [&](Value *row) {
+    Value *from = rowPointer(e.b.CreateAdd(rowBegin, row));
+    Value *to = e.element(e.scratch, row, rowStride);
+    if (traits.a == compute && padded == traits.k) {
+      e.copyBytes(to, from, traits.k * blockBytes(compute));
+      return;
+    }
+    e.columns(traits.k, [&](Value *column, Value *mask) {
+      Value *values = e.loadFloats(
+          traits.a, e.element(from, column, blockBytes(traits.a)), e.lanes,
+          mask);
+      // Converting to the computed type is exact: it is a's own or f32.
+      e.storeFloats(compute, values,
+                    e.element(to, column, blockBytes(compute)), mask);
+    });
+    for (int64_t column = traits.k; column < padded; ++column)
+      e.storeFloat(compute, ConstantFP::get(e.f32, 0),
+                   e.offset(to, column * blockBytes(compute)));
+  });
+}
+
+//===- Blocks -------------------------------------------------------------===//
+
+void GemmCore::emitOneRow(Value *rowBegin, Value *panelBegin, Value *panelEnd,
+                          Value *weights, Value *expert) {
+  Value *a = e.scratch;
+  if (traits.a == compute && traits.k % stepElements == 0)
+    a = rowPointer(rowBegin);
+  else
+    emitPack(rowBegin, e.index(1));
+  Value *tile = e.offset(e.scratch, tileOffset);
+  auto clear = [&](unsigned slabs) {
+    for (unsigned slab = 0; slab < slabs; ++slab)
+      for (unsigned v = 0; v < vectors; ++v)
+        e.store(e.splat(0.0, e.lanes),
+                e.offset(tile, slab * tileStride + v * e.lanes * 4));
+  };
+  unsigned together = kStreams / slabsPerPanel;
+  Value *count = e.b.CreateSub(panelEnd, panelBegin);
+  Value *wideEnd = e.b.CreateAdd(
+      panelBegin, e.b.CreateAnd(count, e.index(-int64_t(together))));
+  int64_t panelBytes = slabBytes * slabsPerPanel;
+  e.loop(panelBegin, wideEnd, together, [&](Value *first) {
+    clear(kStreams);
+    e.call(wide, {a, e.element(weights, first, panelBytes), tile,
+                  e.index(steps)});
+    for (unsigned i = 0; i < together; ++i)
+      e.call(epilogue, {e.offset(tile, i * slabsPerPanel * tileStride),
+                        e.add(first, i), rowBegin, e.index(1), expert});
+  });
+  e.loop(wideEnd, panelEnd, 1, [&](Value *number) {
+    clear(slabsPerPanel);
+    e.call(narrow, {a, e.element(weights, number, panelBytes), tile,
+                    e.index(steps)});
+    e.call(epilogue, {tile, number, rowBegin, e.index(1), expert});
+  });
+}
+
+void GemmCore::emitManyRows(Value *rowBegin, Value *rows, Value *panelBegin,
+                            Value *panelEnd, Value *weights, Value *expert) {
+  Value *a = e.scratch;
+  if (packs)
+    emitPack(rowBegin, rows);
+  else
+    a = rowPointer(rowBegin);
+  Value *tile = e.offset(e.scratch, tileOffset);
+  int64_t rowBytes = int64_t(panel) * 4;
+  e.loop(panelBegin, panelEnd, 1, [&](Value *number) {
+    for (unsigned slab = 0; slab < slabsPerPanel; ++slab) {
+      Value *slabTile = e.offset(tile, slab * tileStride);
+      e.loop(e.index(0), rows, 1, [&](Value *row) {
+        for (unsigned v = 0; v < vectors; ++v)
+          e.store(e.splat(0.0, e.lanes),
+                  e.offset(e.element(slabTile, row, rowBytes),
+                           v * e.lanes * 4));
+      });
+      Value *slabWeights =
+          e.offset(e.element(weights, number, slabBytes * slabsPerPanel),
+                   slab * slabBytes);
+      e.loop(e.index(0), e.index(steps), chunkSteps, [&](Value *step) {
+        Value *count =
+            e.min(e.index(chunkSteps), e.b.CreateSub(e.index(steps), step));
+        Value *aChunk = e.element(a, step, aStepBytes);
+        Value *wChunk = e.element(slabWeights, step, slabStepBytes);
+        Value *row = e.index(0);
+        for (auto [size, function] : zip_equal(tileRows, tiles)) {
+          Value *left = e.b.CreateSub(rows, row);
+          Value *end = e.b.CreateAdd(
+              row, e.mul(e.b.CreateUDiv(left, e.index(size)), size));
+          e.loop(row, end, size, [&](Value *at) {
+            e.call(function, {e.element(aChunk, at, rowStride), wChunk,
+                              e.element(slabTile, at, rowBytes), count});
+          });
+          row = end;
+        }
+      });
+    }
+    e.call(epilogue, {tile, number, rowBegin, rows, expert});
+  });
+}
+
+/// (tile, panel, rowBegin, rows, expert)
+void GemmCore::emitEpilogue(ArrayRef<Value *> arguments) {
+  IRBuilder<> &b = e.b;
+  Value *tile = arguments[0], *rowBegin = arguments[2];
+  Value *firstColumn = e.mul(arguments[1], panel);
+  Value *out = e.buffer(traits.outBuffer);
+  Value *bias = nullptr, *residual = nullptr, *rowWeights = nullptr;
+  if (traits.biasBuffer >= 0)
+    bias = e.element(e.buffer(traits.biasBuffer), arguments[4],
+                     traits.n * slabsPerPanel * 4);
+  if (traits.residualBuffer >= 0)
+    residual = e.buffer(traits.residualBuffer);
+  if (traits.weightBuffer >= 0)
+    rowWeights = e.buffer(traits.weightBuffer);
+
+  e.loop(e.index(0), arguments[3], 1, [&](Value *row) {
+    Value *outRow = traits.outputRow(b.CreateAdd(rowBegin, row));
+    Value *outBase =
+        e.element(out, outRow, traits.n * blockBytes(traits.out));
+    Value *residualBase = nullptr, *factor = nullptr;
+    if (residual)
+      residualBase =
+          e.element(residual, outRow, traits.n * blockBytes(traits.residual));
+    if (rowWeights)
+      factor = e.splat(e.load(e.f32, e.element(rowWeights, outRow, 4)),
+                       e.lanes);
+    for (unsigned v = 0; v < vectors; ++v) {
+      Value *column = e.add(firstColumn, v * e.lanes);
+      auto emit = [&](Value *mask) {
+        auto slab = [&](unsigned number) {
+          Value *at = e.offset(e.element(tile, row, int64_t(panel) * 4),
+                               number * tileStride + v * e.lanes * 4);
+          Value *sum = e.loadRaw(e.f32, at, e.lanes, nullptr);
+          if (!bias)
+            return sum;
+          Value *from = e.offset(e.element(bias, column, 4),
+                                 int64_t(number) * traits.n * 4);
+          return b.CreateFAdd(sum, e.loadRaw(e.f32, from, e.lanes, mask));
+        };
+        Value *value = emitActivation(e, traits.activation, slab(0));
+        if (traits.gated)
+          value = b.CreateFMul(value, slab(1));
+        if (factor)
+          value = b.CreateFMul(value, factor);
+        if (residual)
+          value = b.CreateFAdd(
+              value,
+              e.loadFloats(traits.residual,
+                           e.element(residualBase, column,
+                                     blockBytes(traits.residual)),
+                           e.lanes, mask));
+        e.storeFloats(traits.out, value,
+                      e.element(outBase, column, blockBytes(traits.out)),
+                      mask);
+      };
+      if (traits.n % panel == 0) {
+        emit(nullptr);
+        continue;
+      }
+      Value *valid = b.CreateSub(e.index(traits.n), column);
+      e.ifThen(b.CreateICmpSGT(valid, e.index(0)), [&] {
+        emit(traits.n % e.lanes ? e.laneMask(valid, e.lanes) : nullptr);
+      });
+    }
+  });
+}
+
+void GemmCore::emitFunctions() {
+  for (unsigned rows : tileRows)
+    tiles.push_back(defineTile(rows, 1));
+  wide = defineTile(1, kStreams);
+  narrow = slabsPerPanel == 1 ? tiles.back() : defineTile(1, slabsPerPanel);
+  epilogue = e.define("epilogue", {e.ptr, e.i64, e.i64, e.i64, e.i64},
+                      [&](ArrayRef<Value *> arguments) {
+                        emitEpilogue(arguments);
+                      });
+  // (rowBegin, rows, panelBegin, panelEnd, expert)
+  block = e.define(
+      "block", {e.i64, e.i64, e.i64, e.i64, e.i64},
+      [&](ArrayRef<Value *> arguments) {
+        Value *rows = arguments[1], *expert = arguments[4];
+        Value *weights =
+            e.element(e.buffer(traits.wBuffer), expert,
+                      panelCount * slabBytes * slabsPerPanel);
+        e.ifElse(
+            e.b.CreateICmpEQ(rows, e.index(1)),
+            [&] {
+              emitOneRow(arguments[0], arguments[2], arguments[3], weights,
+                         expert);
+              return Values();
+            },
+            [&] {
+              emitManyRows(arguments[0], rows, arguments[2], arguments[3],
+                           weights, expert);
+              return Values();
+            });
+      });
+}
+
+void GemmCore::emitBlock(Value *rowBegin, Value *rows, Value *panelBegin,
+                         Value *panelEnd, Value *expert) {
+  e.call(block, {rowBegin, rows, panelBegin, panelEnd, expert});
+}

@@ -1,0 +1,125 @@
+//===- RaggedGemm.cpp - the GEMM of every expert over its own rows --------===//
+//
+// Grouped: a task is (group of panels, expert), experts varying fastest, so
+// that an equal share of consecutive tasks is an equal share of every expert's
+// columns: threads stay balanced however tokens are spread. A task takes all
+// rows of its expert, by blocks, through `order`. An expert without rows costs
+// a comparison.
+//
+// Direct: a task is (pair, some panels), panels varying fastest; nothing but
+// the panels of chosen experts is read.
+//
+// See GemmCore.h for the block; both forms give the same bits.
+//
+//===----------------------------------------------------------------------===//
+
+#include "codegen/cpu/GemmCore.h"
+#include "codegen/cpu/Kernels.h"
+#include "llvm/Support/MathExtras.h"
+
+#include <algorithm>
+
+using namespace llvm;
+using namespace moec;
+using namespace moec::cpu;
+
+/// At least so many groups of panels, where there are so many.
+static constexpr int64_t kPanelGroups = 8;
+
+static void emitGrouped(Emitter &e, GemmCore &core,
+                        int64_t experts, unsigned offsetsBuffer,
+                        CpuKernel &result) {
+  int64_t perTask =
+      std::clamp<int64_t>(core.panels() / kPanelGroups, 1, 8);
+  e.loop(e.taskBegin, e.taskEnd, 1, [&](Value *task) {
+    Value *group = e.b.CreateUDiv(task, e.index(experts));
+    Value *expert = e.b.CreateURem(task, e.index(experts));
+    Value *panelBegin = e.mul(group, perTask);
+    Value *panelEnd =
+        e.min(e.add(panelBegin, perTask), e.index(core.panels()));
+    Value *offsets = e.buffer(offsetsBuffer);
+    Value *rowsEnd = e.loadIndex(offsets, e.add(expert, 1));
+    e.loop(e.loadIndex(offsets, expert), rowsEnd, core.blockRows(),
+           [&](Value *row) {
+             Value *rows = e.min(e.b.CreateSub(rowsEnd, row),
+                                 e.index(core.blockRows()));
+             core.emitBlock(row, rows, panelBegin, panelEnd, expert);
+           });
+  });
+  result.grid = {{.constant = core.panels(), .divisor = perTask},
+                 {.constant = experts}};
+}
+
+static void emitDirect(Emitter &e, GemmCore &core, unsigned expertBuffer,
+                       CpuKernel &result) {
+  int64_t perTask = core.panelsPerTask();
+  Value *perPair =
+      e.index(divideCeil(uint64_t(core.panels()), uint64_t(perTask)));
+  e.whileLoop(
+      {e.taskBegin},
+      [&](ArrayRef<Value *> task) {
+        return e.b.CreateICmpSLT(task[0], e.taskEnd);
+      },
+      [&](ArrayRef<Value *> task) -> Values {
+        Value *pair = e.b.CreateUDiv(task[0], perPair);
+        Value *first = e.b.CreateURem(task[0], perPair);
+        Value *count = e.min(e.b.CreateSub(perPair, first),
+                             e.b.CreateSub(e.taskEnd, task[0]));
+        Value *panelEnd = e.min(e.mul(e.b.CreateAdd(first, count), perTask),
+                                e.index(core.panels()));
+        Value *expert = e.loadIndex(e.buffer(expertBuffer), pair);
+        core.emitBlock(pair, e.index(1), e.mul(first, perTask), panelEnd,
+                       expert);
+        return {e.b.CreateAdd(task[0], count)};
+      });
+  result.grid = {{.extent = 0},
+                 {.constant = core.panels(), .divisor = perTask}};
+}
+
+void cpu::emitRaggedGemm(Emitter &e, const kernel::RaggedGemmSpec &spec,
+                         CpuKernel &result) {
+  bool grouped = spec.form == kernel::RaggedGemmSpec::Form::Grouped;
+  GemmTraits traits;
+  traits.n = spec.n;
+  traits.k = spec.k;
+  traits.a = spec.a;
+  traits.w = spec.w;
+  traits.out = spec.out;
+  traits.activation = spec.activation;
+  traits.gated = spec.gated;
+  traits.gathers = grouped || spec.gather;
+  unsigned routingBuffer = 1; // expertOffsets or pairExpert
+  unsigned orderBuffer = 2;
+  unsigned next = grouped ? 3 : 2;
+  unsigned pairTokenBuffer = next;
+  next += spec.topk == 0;
+  traits.wBuffer = next++;
+  if (spec.bias)
+    traits.biasBuffer = next++;
+  if (spec.weighted)
+    traits.weightBuffer = next++;
+  traits.outBuffer = next;
+
+  auto outputRow = [&](Value *row) {
+    return grouped ? e.loadIndex(e.buffer(orderBuffer), row) : row;
+  };
+  auto sourceRow = [&](Value *row) -> Value * {
+    Value *pair = outputRow(row);
+    if (!spec.gather)
+      return pair;
+    if (spec.topk == 0)
+      return e.loadIndex(e.buffer(pairTokenBuffer), pair);
+    return e.b.CreateUDiv(pair, e.index(spec.topk));
+  };
+  traits.sourceRow = sourceRow;
+  traits.outputRow = outputRow;
+
+  GemmCore core(e, traits);
+  core.emitFunctions();
+  if (grouped)
+    emitGrouped(e, core, spec.experts, routingBuffer, result);
+  else
+    emitDirect(e, core, routingBuffer, result);
+  result.scratchBytes = core.scratchBytes();
+  result.weight = weightLayout(spec.a, spec.w, spec.gated, e.level);
+}
