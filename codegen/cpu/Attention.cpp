@@ -73,7 +73,7 @@ private:
   Emitter &e;
   const AttentionSpec &spec;
   int64_t group; ///< query heads of a cache head
-  int64_t chunk, blocksPerChunk;
+  int64_t chunk; ///< positions of one softmax step
   int64_t cacheBlockBytes, cacheHeadBytes;
   int64_t qOffset, scoresOffset, sumOffset, statsOffset, scratchEnd;
   int64_t qStride, scoresStride;
@@ -86,8 +86,7 @@ private:
 
 AttentionEmitter::AttentionEmitter(Emitter &e, const AttentionSpec &spec)
     : e(e), spec(spec), group(spec.heads / spec.kvHeads),
-      chunk(std::max(kChunk / spec.blockSize, int64_t(1)) * spec.blockSize),
-      blocksPerChunk(chunk / spec.blockSize) {
+      chunk(std::max(kChunk / spec.blockSize, int64_t(1)) * spec.blockSize) {
   int64_t bytes = blockBytes(spec.cache);
   cacheHeadBytes = spec.headDim * spec.blockSize * bytes;
   cacheBlockBytes = spec.kvHeads * cacheHeadBytes;
@@ -99,10 +98,12 @@ AttentionEmitter::AttentionEmitter(Emitter &e, const AttentionSpec &spec)
   sumOffset = scoresOffset + rows * scoresStride;
   statsOffset = sumOffset + rows * qStride;
   scratchEnd = statsOffset + rows * 8;
-  scores = {"scores",         spec.blockSize, spec.cache, qStride,
-            spec.blockSize * bytes, scoresStride, false};
-  values = {"values", spec.headDim, spec.cache, scoresStride,
-            spec.headDim * bytes, qStride, true};
+  scores = {"scores", spec.blockSize,         spec.cache,
+            qStride,  spec.blockSize * bytes, scoresStride,
+            false};
+  values = {"values",     spec.headDim,         spec.cache,
+            scoresStride, spec.headDim * bytes, qStride,
+            true};
 }
 
 //===- Small products -----------------------------------------------------===//
@@ -148,27 +149,26 @@ void AttentionEmitter::defineProduct(const Product &product,
             sums.push_back(product.accumulates
                                ? e.loadRaw(e.f32, place(number), lanes, nullptr)
                                : e.splat(0.0, lanes));
-          sums = e.loop(
-              e.index(0), arguments[3], 1, sums,
-              [&](Value *k, ArrayRef<Value *> carried) {
-                Values next;
-                Values columns;
-                Value *bRow = e.element(b, k, product.bStride);
-                for (unsigned v = 0; v < vectors; ++v)
-                  columns.push_back(
-                      e.loadFloats(product.element,
-                                   e.offset(bRow, v * lanes * bytes), lanes));
-                for (unsigned row = 0; row < rows; ++row) {
-                  Value *scalar =
-                      e.load(e.f32, e.offset(e.element(a, k, 4),
-                                             row * product.aStride));
-                  Value *left = e.splat(scalar, lanes);
-                  for (unsigned v = 0; v < vectors; ++v)
-                    next.push_back(e.fma(left, columns[v],
-                                         carried[row * vectors + v]));
-                }
-                return next;
-              });
+          sums = e.loop(e.index(0), arguments[3], 1, sums,
+                        [&](Value *k, ArrayRef<Value *> carried) {
+                          Values next;
+                          Values columns;
+                          Value *bRow = e.element(b, k, product.bStride);
+                          for (unsigned v = 0; v < vectors; ++v)
+                            columns.push_back(e.loadFloats(
+                                product.element,
+                                e.offset(bRow, v * lanes * bytes), lanes));
+                          for (unsigned row = 0; row < rows; ++row) {
+                            Value *scalar =
+                                e.load(e.f32, e.offset(e.element(a, k, 4),
+                                                       row * product.aStride));
+                            Value *left = e.splat(scalar, lanes);
+                            for (unsigned v = 0; v < vectors; ++v)
+                              next.push_back(e.fma(left, columns[v],
+                                                   carried[row * vectors + v]));
+                          }
+                          return next;
+                        });
           for (auto [number, sum] : enumerate(sums))
             e.store(sum, place(number));
         }));
@@ -176,14 +176,13 @@ void AttentionEmitter::defineProduct(const Product &product,
 
 void AttentionEmitter::callProduct(const Product &product,
                                    ArrayRef<Function *> functions, Value *rows,
-                                   Value *a, Value *b, Value *c,
-                                   Value *count) {
+                                   Value *a, Value *b, Value *c, Value *count) {
   int64_t part = partColumns(product.columns);
   Value *row = e.index(0);
   for (auto [size, function] : zip_equal(rowSizes(part), functions)) {
     Value *left = e.b.CreateSub(rows, row);
-    Value *end = e.b.CreateAdd(
-        row, e.mul(e.b.CreateUDiv(left, e.index(size)), size));
+    Value *end =
+        e.b.CreateAdd(row, e.mul(e.b.CreateUDiv(left, e.index(size)), size));
     e.loop(row, end, size, [&](Value *at) {
       for (int64_t column = 0; column < product.columns; column += part)
         e.call(function,
@@ -221,8 +220,8 @@ void AttentionEmitter::emitSoftmax(Value *rowBegin, Value *rows, Value *begin,
     Values loaded;
     Value *most = least;
     for (auto [number, mask] : enumerate(masks)) {
-      Value *x = e.loadRaw(e.f32, e.offset(scoreRow, number * lanes * 4),
-                           lanes, nullptr);
+      Value *x = e.loadRaw(e.f32, e.offset(scoreRow, number * lanes * 4), lanes,
+                           nullptr);
       loaded.push_back(b.CreateSelect(mask, x, least));
       most = e.maxNumber(most, loaded.back());
     }
@@ -236,18 +235,17 @@ void AttentionEmitter::emitSoftmax(Value *rowBegin, Value *rows, Value *begin,
       sums = b.CreateFAdd(sums, power);
     }
     Value *alpha = b.CreateExtractElement(
-        emitExp(e, e.splat(b.CreateFSub(oldMaximum, maximum), 1)),
-        uint64_t(0));
-    Value *sum = e.fma(e.load(e.f32, e.offset(stats, 4)), alpha,
-                       e.sumLanes(sums));
+        emitExp(e, e.splat(b.CreateFSub(oldMaximum, maximum), 1)), uint64_t(0));
+    Value *sum =
+        e.fma(e.load(e.f32, e.offset(stats, 4)), alpha, e.sumLanes(sums));
     e.store(maximum, stats);
     e.store(sum, e.offset(stats, 4));
     Value *accumulator = rowAt(sumOffset, row, qStride);
     e.columns(spec.headDim, [&](Value *column, Value *mask) {
       Value *at = e.element(accumulator, column, 4);
       Value *x = e.loadFloats(ElementType::f32, at, e.lanes, mask);
-      e.storeFloats(ElementType::f32,
-                    b.CreateFMul(x, e.splat(alpha, e.lanes)), at, mask);
+      e.storeFloats(ElementType::f32, b.CreateFMul(x, e.splat(alpha, e.lanes)),
+                    at, mask);
     });
   });
 }
@@ -259,37 +257,34 @@ void AttentionEmitter::emitChunk(ArrayRef<Value *> arguments) {
   Value *rowBegin = arguments[3], *rows = arguments[4];
   Value *begin = arguments[5], *end = arguments[6];
   Paging pages = paging();
-  Value *firstBlock =
-      e.b.CreateUDiv(arguments[2], e.index(spec.blockSize));
+  Value *firstBlock = e.b.CreateUDiv(arguments[2], e.index(spec.blockSize));
   // Calls `body(cache head's block, first slot of it seen, count, slot of the
   // chunk)` for the blocks that hold slots [begin, end).
-  auto forBlocks = [&](unsigned buffer,
-                       function_ref<void(Value *, Value *, Value *, Value *)>
-                           body) {
-    Value *from = e.b.CreateUDiv(begin, e.index(spec.blockSize));
-    e.loop(from, e.ceilDiv(end, spec.blockSize), 1, [&](Value *number) {
-      Value *block = pages.block(e, sequence,
-                                 e.b.CreateAdd(firstBlock, number));
-      Value *cache =
-          e.offset(e.element(e.buffer(buffer), block, cacheBlockBytes),
-                   e.mul(head, cacheHeadBytes));
-      Value *blockBegin = e.mul(number, spec.blockSize);
-      Value *slot = e.max(e.b.CreateSub(begin, blockBegin), e.index(0));
-      Value *slotEnd = e.min(e.b.CreateSub(end, blockBegin),
-                             e.index(spec.blockSize));
-      body(cache, slot, e.b.CreateSub(slotEnd, slot), blockBegin);
-    });
-  };
+  auto forBlocks =
+      [&](unsigned buffer,
+          function_ref<void(Value *, Value *, Value *, Value *)> body) {
+        Value *from = e.b.CreateUDiv(begin, e.index(spec.blockSize));
+        e.loop(from, e.ceilDiv(end, spec.blockSize), 1, [&](Value *number) {
+          Value *block =
+              pages.block(e, sequence, e.b.CreateAdd(firstBlock, number));
+          Value *cache =
+              e.offset(e.element(e.buffer(buffer), block, cacheBlockBytes),
+                       e.mul(head, cacheHeadBytes));
+          Value *blockBegin = e.mul(number, spec.blockSize);
+          Value *slot = e.max(e.b.CreateSub(begin, blockBegin), e.index(0));
+          Value *slotEnd =
+              e.min(e.b.CreateSub(end, blockBegin), e.index(spec.blockSize));
+          body(cache, slot, e.b.CreateSub(slotEnd, slot), blockBegin);
+        });
+      };
   forBlocks(1, [&](Value *keys, Value *, Value *, Value *blockBegin) {
-    callProduct(scores, scoreFunctions, rows,
-                rowAt(qOffset, rowBegin, qStride), keys,
-                e.element(rowAt(scoresOffset, rowBegin, scoresStride),
-                          blockBegin, 4),
-                e.index(spec.headDim));
+    callProduct(
+        scores, scoreFunctions, rows, rowAt(qOffset, rowBegin, qStride), keys,
+        e.element(rowAt(scoresOffset, rowBegin, scoresStride), blockBegin, 4),
+        e.index(spec.headDim));
   });
   emitSoftmax(rowBegin, rows, begin, end);
-  forBlocks(2, [&](Value *cache, Value *slot, Value *count,
-                   Value *blockBegin) {
+  forBlocks(2, [&](Value *cache, Value *slot, Value *count, Value *blockBegin) {
     Value *powers = e.element(rowAt(scoresOffset, rowBegin, scoresStride),
                               e.b.CreateAdd(blockBegin, slot), 4);
     callProduct(values, valueFunctions, rows, powers,
@@ -311,9 +306,8 @@ void AttentionEmitter::emitRun(Value *head, Value *token, Value *sequence,
     Value *queryHead =
         b.CreateAdd(firstHead, b.CreateURem(row, e.index(group)));
     int64_t bytes = blockBytes(element);
-    return e.element(
-        e.element(e.buffer(buffer), at, rowElements * bytes), queryHead,
-        spec.headDim * bytes);
+    return e.element(e.element(e.buffer(buffer), at, rowElements * bytes),
+                     queryHead, spec.headDim * bytes);
   };
   Value *rows = e.mul(count, group);
   e.loop(e.index(0), rows, 1, [&](Value *row) {
@@ -342,9 +336,9 @@ void AttentionEmitter::emitRun(Value *head, Value *token, Value *sequence,
   Value *start = e.mul(b.CreateUDiv(windowStart(position), whole), chunk);
   Value *lastStart = windowStart(last);
   e.loop(start, e.add(last, 1), chunk, [&](Value *base) {
-    Value *allSee = b.CreateAnd(
-        b.CreateICmpSLT(e.add(base, chunk - 1), e.add(position, 1)),
-        b.CreateICmpSLE(lastStart, base));
+    Value *allSee =
+        b.CreateAnd(b.CreateICmpSLT(e.add(base, chunk - 1), e.add(position, 1)),
+                    b.CreateICmpSLE(lastStart, base));
     e.ifElse(
         allSee,
         [&] {
@@ -355,13 +349,11 @@ void AttentionEmitter::emitRun(Value *head, Value *token, Value *sequence,
         [&] {
           e.loop(zero, count, 1, [&](Value *number) {
             Value *own = b.CreateAdd(position, number);
-            Value *begin =
-                e.max(b.CreateSub(windowStart(own), base), zero);
+            Value *begin = e.max(b.CreateSub(windowStart(own), base), zero);
             Value *end = e.min(e.add(b.CreateSub(own, base), 1), whole);
             e.ifThen(b.CreateICmpSLT(begin, end), [&] {
-              e.call(chunkFunction, {head, sequence, base,
-                                     e.mul(number, group), e.index(group),
-                                     begin, end});
+              e.call(chunkFunction, {head, sequence, base, e.mul(number, group),
+                                     e.index(group), begin, end});
             });
           });
           return Values();
@@ -411,13 +403,11 @@ void AttentionEmitter::emit() {
     Value *end = e.min(e.add(begin, kTokensPerTile), tokens);
     e.whileLoop(
         {begin},
-        [&](ArrayRef<Value *> token) {
-          return b.CreateICmpSLT(token[0], end);
-        },
+        [&](ArrayRef<Value *> token) { return b.CreateICmpSLT(token[0], end); },
         [&](ArrayRef<Value *> token) -> Values {
           Value *sequence = pages.sequence(e, token[0]);
-          Value *stop = e.min(
-              end, e.loadIndex(pages.seqOffsets, e.add(sequence, 1)));
+          Value *stop =
+              e.min(end, e.loadIndex(pages.seqOffsets, e.add(sequence, 1)));
           Value *position = e.loadIndex(positions, token[0]);
           Value *most = b.CreateSub(stop, token[0]);
           Values count = e.whileLoop(
@@ -426,11 +416,10 @@ void AttentionEmitter::emit() {
                 Value *inside = b.CreateICmpSLT(count[0], most);
                 // Loads a token of the tile in any case: the first again.
                 Value *next = b.CreateSelect(inside, count[0], e.index(0));
-                Value *at =
-                    e.loadIndex(positions, b.CreateAdd(token[0], next));
+                Value *at = e.loadIndex(positions, b.CreateAdd(token[0], next));
                 return b.CreateAnd(
-                    inside, b.CreateICmpEQ(
-                                at, b.CreateAdd(position, count[0])));
+                    inside,
+                    b.CreateICmpEQ(at, b.CreateAdd(position, count[0])));
               },
               [&](ArrayRef<Value *> count) -> Values {
                 return {e.add(count[0], 1)};

@@ -23,8 +23,8 @@ void cpu::emitCombine(Emitter &e, const kernel::CombineSpec &spec,
   next += spec.residual;
   unsigned outBuffer = next;
   // Some 16 Ki numbers a task.
-  int64_t tokensPerTask = std::clamp<int64_t>(
-      (16 << 10) / (spec.width * spec.topk), 1, 64);
+  int64_t tokensPerTask =
+      std::clamp<int64_t>((16 << 10) / (spec.width * spec.topk), 1, 64);
   int64_t yBytes = spec.width * blockBytes(spec.y);
 
   Value *y = e.buffer(0), *out = e.buffer(outBuffer);
@@ -39,22 +39,22 @@ void cpu::emitCombine(Emitter &e, const kernel::CombineSpec &spec,
       if (residual) {
         unsigned bytes = blockBytes(spec.residualElement);
         Value *row = e.element(residual, token, spec.width * bytes);
-        sum = e.loadFloats(spec.residualElement,
-                           e.element(row, column, bytes), e.lanes, mask);
+        sum = e.loadFloats(spec.residualElement, e.element(row, column, bytes),
+                           e.lanes, mask);
       }
       Value *rows = e.element(e.element(y, firstPair, yBytes), column,
                               blockBytes(spec.y));
-      Values sums = e.loop(
-          e.index(0), e.index(spec.topk), 1, {sum},
-          [&](Value *choice, ArrayRef<Value *> carried) -> Values {
-            Value *term = e.loadFloats(
-                spec.y, e.element(rows, choice, yBytes), e.lanes, mask);
-            if (!weights)
-              return {e.b.CreateFAdd(carried[0], term)};
-            Value *pair = e.b.CreateAdd(firstPair, choice);
-            Value *weight = e.load(e.f32, e.element(weights, pair, 4));
-            return {e.fma(e.splat(weight, e.lanes), term, carried[0])};
-          });
+      Values sums =
+          e.loop(e.index(0), e.index(spec.topk), 1, {sum},
+                 [&](Value *choice, ArrayRef<Value *> carried) -> Values {
+                   Value *term = e.loadFloats(
+                       spec.y, e.element(rows, choice, yBytes), e.lanes, mask);
+                   if (!weights)
+                     return {e.b.CreateFAdd(carried[0], term)};
+                   Value *pair = e.b.CreateAdd(firstPair, choice);
+                   Value *weight = e.load(e.f32, e.element(weights, pair, 4));
+                   return {e.fma(e.splat(weight, e.lanes), term, carried[0])};
+                 });
       e.storeFloats(spec.out, sums[0],
                     e.element(outRow, column, blockBytes(spec.out)), mask);
     });

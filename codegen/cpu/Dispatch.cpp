@@ -26,15 +26,14 @@ void cpu::emitDispatch(Emitter &e, const kernel::DispatchSpec &spec,
       Value *place = e.element(places, e.loadIndex(pairExpert, pair), 4);
       e.store(e.b.CreateAdd(e.load(e.i32, place), e.b.getInt32(1)), place);
     });
-    Values total =
-        e.loop(first, experts, 1, {e.b.getInt32(0)},
-               [&](Value *expert, ArrayRef<Value *> sum) -> Values {
-                 Value *place = e.element(places, expert, 4);
-                 Value *count = e.load(e.i32, place);
-                 e.store(sum[0], place);
-                 e.store(sum[0], e.element(offsets, expert, 4));
-                 return {e.b.CreateAdd(sum[0], count)};
-               });
+    Values total = e.loop(first, experts, 1, {e.b.getInt32(0)},
+                          [&](Value *expert, ArrayRef<Value *> sum) -> Values {
+                            Value *place = e.element(places, expert, 4);
+                            Value *count = e.load(e.i32, place);
+                            e.store(sum[0], place);
+                            e.store(sum[0], e.element(offsets, expert, 4));
+                            return {e.b.CreateAdd(sum[0], count)};
+                          });
     e.store(total[0], e.offset(offsets, spec.experts * 4));
     e.loop(first, pairs, 1, [&](Value *pair) {
       Value *place = e.element(places, e.loadIndex(pairExpert, pair), 4);

@@ -58,9 +58,7 @@ struct EmitKind {
     emitRaggedGemm(e, spec, result);
   }
   void operator()(const KvAppendSpec &spec) { emitKvAppend(e, spec, result); }
-  void operator()(const AttentionSpec &spec) {
-    emitAttention(e, spec, result);
-  }
+  void operator()(const AttentionSpec &spec) { emitAttention(e, spec, result); }
   void operator()(const RouteSpec &spec) { emitRoute(e, spec, result); }
   void operator()(const DispatchSpec &spec) { emitDispatch(e, spec, result); }
   void operator()(const CombineSpec &spec) { emitCombine(e, spec, result); }

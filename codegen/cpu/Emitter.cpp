@@ -132,9 +132,9 @@ Value *Emitter::max(Value *lhs, Value *rhs) {
 
 //===- Control flow -------------------------------------------------------===//
 
-Values Emitter::loop(
-    Value *begin, Value *end, int64_t step, ArrayRef<Value *> init,
-    function_ref<Values(Value *, ArrayRef<Value *>)> body) {
+Values Emitter::loop(Value *begin, Value *end, int64_t step,
+                     ArrayRef<Value *> init,
+                     function_ref<Values(Value *, ArrayRef<Value *>)> body) {
   Function *function = b.GetInsertBlock()->getParent();
   BasicBlock *entry = b.GetInsertBlock();
   BasicBlock *block = BasicBlock::Create(context, "loop", function);
@@ -340,8 +340,7 @@ Value *Emitter::constantMask(unsigned count, unsigned lanes) {
   return ConstantVector::get(bits);
 }
 
-Value *Emitter::loadRaw(Type *of, Value *address, unsigned count,
-                        Value *mask) {
+Value *Emitter::loadRaw(Type *of, Value *address, unsigned count, Value *mask) {
   Type *type = vector(of, count);
   Align align(of->getScalarSizeInBits() / 8);
   if (!mask)
@@ -356,8 +355,8 @@ Value *Emitter::loadFloats(ElementType from, Value *address, unsigned count,
   case ElementType::f32:
     return loadRaw(f32, address, count, mask);
   case ElementType::bf16: {
-    Value *bits = b.CreateZExt(loadRaw(i16, address, count, mask),
-                               vector(i32, count));
+    Value *bits =
+        b.CreateZExt(loadRaw(i16, address, count, mask), vector(i32, count));
     return b.CreateBitCast(b.CreateShl(bits, 16), vector(f32, count));
   }
   case ElementType::f16: {
@@ -397,9 +396,8 @@ void Emitter::storeFloats(ElementType to, Value *floats, Value *address,
   if (to == ElementType::bf16)
     raw = bf16Bits(floats);
   else if (to == ElementType::f16)
-    raw = b.CreateBitCast(
-        b.CreateFPTrunc(floats, vector(b.getHalfTy(), count)),
-        vector(i16, count));
+    raw = b.CreateBitCast(b.CreateFPTrunc(floats, vector(b.getHalfTy(), count)),
+                          vector(i16, count));
   else
     assert(to == ElementType::f32 && "`supports` admits floats only");
   Align align(raw->getType()->getScalarSizeInBits() / 8);
@@ -427,9 +425,8 @@ Value *Emitter::roundTo(ElementType to, Value *floats) {
     return b.CreateBitCast(b.CreateShl(bits, 16), vector(f32, count));
   }
   case ElementType::f16:
-    return b.CreateFPExt(
-        b.CreateFPTrunc(floats, vector(b.getHalfTy(), count)),
-        floats->getType());
+    return b.CreateFPExt(b.CreateFPTrunc(floats, vector(b.getHalfTy(), count)),
+                         floats->getType());
   default:
     llvm_unreachable("`supports` admits floats only");
   }
@@ -437,8 +434,8 @@ Value *Emitter::roundTo(ElementType to, Value *floats) {
 
 Value *Emitter::fma(Value *x, Value *y, Value *z) {
   // Without an instruction for it, fma would be a call into libm.
-  Intrinsic::ID id = level == CpuLevel::Generic ? Intrinsic::fmuladd
-                                                : Intrinsic::fma;
+  Intrinsic::ID id =
+      level == CpuLevel::Generic ? Intrinsic::fmuladd : Intrinsic::fma;
   return b.CreateIntrinsic(id, {x->getType()}, {x, y, z});
 }
 
@@ -488,7 +485,8 @@ Values Emitter::columns(
   return carried;
 }
 
-void Emitter::columns(int64_t width, function_ref<void(Value *, Value *)> body) {
+void Emitter::columns(int64_t width,
+                      function_ref<void(Value *, Value *)> body) {
   columns(width, {}, [&](Value *column, Value *mask, ArrayRef<Value *>) {
     body(column, mask);
     return Values();

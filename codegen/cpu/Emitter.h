@@ -63,9 +63,9 @@ public:
   // Control flow. `end` is exclusive; nothing runs where begin >= end.
   void loop(Value *begin, Value *end, int64_t step,
             llvm::function_ref<void(Value *)> body);
-  Values loop(Value *begin, Value *end, int64_t step,
-              llvm::ArrayRef<Value *> init,
-              llvm::function_ref<Values(Value *, llvm::ArrayRef<Value *>)> body);
+  Values
+  loop(Value *begin, Value *end, int64_t step, llvm::ArrayRef<Value *> init,
+       llvm::function_ref<Values(Value *, llvm::ArrayRef<Value *>)> body);
   /// Goes on while `condition` holds of the carried values, tested first.
   Values whileLoop(llvm::ArrayRef<Value *> init,
                    llvm::function_ref<Value *(llvm::ArrayRef<Value *>)>,

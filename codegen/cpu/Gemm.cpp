@@ -61,13 +61,12 @@ void cpu::emitGemm(Emitter &e, const kernel::GemmSpec &spec,
         Value *count = e.min(e.b.CreateSub(perBlock, first),
                              e.b.CreateSub(e.taskEnd, task[0]));
         Value *rowBegin = e.mul(block, rowsPerTask);
-        Value *panelEnd =
-            e.min(e.mul(e.b.CreateAdd(first, count), perTask),
-                  e.index(core.panels()));
-        core.emitBlock(rowBegin,
-                       e.min(e.b.CreateSub(rows, rowBegin),
-                             e.index(rowsPerTask)),
-                       e.mul(first, perTask), panelEnd, e.index(0));
+        Value *panelEnd = e.min(e.mul(e.b.CreateAdd(first, count), perTask),
+                                e.index(core.panels()));
+        core.emitBlock(
+            rowBegin,
+            e.min(e.b.CreateSub(rows, rowBegin), e.index(rowsPerTask)),
+            e.mul(first, perTask), panelEnd, e.index(0));
         return {e.b.CreateAdd(task[0], count)};
       });
   result.grid = {{.extent = 0, .divisor = rowsPerTask},

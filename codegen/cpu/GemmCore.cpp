@@ -23,8 +23,7 @@ static constexpr int64_t kBlockBytes = 384 << 10;
 
 GemmCore::GemmCore(Emitter &e, const GemmTraits &traits)
     : e(e), traits(traits) {
-  WeightLayout layout =
-      weightLayout(traits.a, traits.w, traits.gated, e.level);
+  WeightLayout layout = weightLayout(traits.a, traits.w, traits.gated, e.level);
   panel = layout.panel;
   vectors = panel / e.lanes;
   slabsPerPanel = traits.gated ? 2 : 1;
@@ -111,8 +110,8 @@ Values GemmCore::tileSteps(unsigned rows, unsigned slabs, Value *a, Value *w,
     for (unsigned row = 0; row < rows; ++row) {
       Value *left = operand(row);
       for (unsigned column = 0; column < all; ++column) {
-        Value *&sum = sums[(column / vectors * rows + row) * vectors +
-                           column % vectors];
+        Value *&sum =
+            sums[(column / vectors * rows + row) * vectors + column % vectors];
         if (inner == Inner::Bf16Dot)
           sum = b.CreateIntrinsic(Intrinsic::x86_avx512bf16_dpbf16ps_512, {},
                                   {sum, left, columns[column]});
@@ -128,10 +127,9 @@ Values GemmCore::tileSteps(unsigned rows, unsigned slabs, Value *a, Value *w,
                                 slabVector(wStep, column, lanes * 4), lanes,
                                 nullptr));
     auto convert = [&](function_ref<Value *(Value *)> part, Type *type) {
-      return to_vector<8>(map_range(
-          words, [&](Value *word) -> Value * {
-            return b.CreateBitCast(part(word), type);
-          }));
+      return to_vector<8>(map_range(words, [&](Value *word) -> Value * {
+        return b.CreateBitCast(part(word), type);
+      }));
     };
     auto rowAt = [&](unsigned row, int64_t bytes) {
       return e.offset(aStep, row * rowStride + bytes);
@@ -144,8 +142,7 @@ Values GemmCore::tileSteps(unsigned rows, unsigned slabs, Value *a, Value *w,
     case Inner::Bf16Dot:
       multiply(sums, convert([](Value *word) { return word; }, pairs),
                [&](unsigned row) {
-                 return b.CreateBitCast(broadcast(e.i32, rowAt(row, 0)),
-                                        pairs);
+                 return b.CreateBitCast(broadcast(e.i32, rowAt(row, 0)), pairs);
                });
       return;
     case Inner::Bf16: {
@@ -165,12 +162,11 @@ Values GemmCore::tileSteps(unsigned rows, unsigned slabs, Value *a, Value *w,
     }
   };
   // A block of 32: scales, then 32 rows of int8, each scaled in registers.
-  auto blockOf32 = [&](Value *aStep, Value *wStep,
-                       ArrayRef<Value *> before) {
+  auto blockOf32 = [&](Value *aStep, Value *wStep, ArrayRef<Value *> before) {
     Values scales;
     for (unsigned column = 0; column < all; ++column)
-      scales.push_back(e.loadRaw(
-          e.f32, slabVector(wStep, column, lanes * 4), lanes, nullptr));
+      scales.push_back(e.loadRaw(e.f32, slabVector(wStep, column, lanes * 4),
+                                 lanes, nullptr));
     Value *quants = e.offset(wStep, int64_t(panel) * 4);
     constexpr int64_t unroll = 4;
     return e.loop(
@@ -183,15 +179,13 @@ Values GemmCore::tileSteps(unsigned rows, unsigned slabs, Value *a, Value *w,
             Values columns;
             for (unsigned column = 0; column < all; ++column) {
               Value *bytes = e.loadRaw(
-                  e.i8,
-                  e.offset(slabVector(qBase, column, lanes), u * panel), lanes,
-                  nullptr);
+                  e.i8, e.offset(slabVector(qBase, column, lanes), u * panel),
+                  lanes, nullptr);
               Value *value = b.CreateSIToFP(b.CreateSExt(bytes, ints), floats);
               columns.push_back(b.CreateFMul(value, scales[column]));
             }
             multiply(sums, columns, [&](unsigned row) {
-              return broadcast(e.f32,
-                               e.offset(aBase, row * rowStride + u * 4));
+              return broadcast(e.f32, e.offset(aBase, row * rowStride + u * 4));
             });
           }
           return sums;
@@ -228,8 +222,7 @@ Values GemmCore::tileSteps(unsigned rows, unsigned slabs, Value *a, Value *w,
 
 /// tile[slab][row] += A[row] * W[slab], for `count` steps: (a, w, tile, count).
 Function *GemmCore::defineTile(unsigned rows, unsigned slabs) {
-  std::string name =
-      ("tile" + Twine(rows) + "x" + Twine(slabs * panel)).str();
+  std::string name = ("tile" + Twine(rows) + "x" + Twine(slabs * panel)).str();
   return e.define(
       name, {e.ptr, e.ptr, e.ptr, e.i64}, [&](ArrayRef<Value *> arguments) {
         Value *tile = arguments[2];
@@ -238,9 +231,8 @@ Function *GemmCore::defineTile(unsigned rows, unsigned slabs) {
         for (unsigned slab = 0; slab < slabs; ++slab)
           for (unsigned row = 0; row < rows; ++row)
             for (unsigned v = 0; v < vectors; ++v)
-              places.push_back(
-                  e.offset(tile, slab * tileStride +
-                                     (row * panel + v * e.lanes) * 4));
+              places.push_back(e.offset(
+                  tile, slab * tileStride + (row * panel + v * e.lanes) * 4));
         for (Value *place : places)
           sums.push_back(e.loadRaw(e.f32, place, e.lanes, nullptr));
         sums = tileSteps(rows, slabs, arguments[0], arguments[1], arguments[3],
@@ -269,12 +261,12 @@ void GemmCore::emitPack(Value *rowBegin, Value *rows) {
       return;
     }
     e.columns(traits.k, [&](Value *column, Value *mask) {
-      Value *values = e.loadFloats(
-          traits.a, e.element(from, column, blockBytes(traits.a)), e.lanes,
-          mask);
+      Value *values =
+          e.loadFloats(traits.a, e.element(from, column, blockBytes(traits.a)),
+                       e.lanes, mask);
       // Converting to the computed type is exact: it is a's own or f32.
-      e.storeFloats(compute, values,
-                    e.element(to, column, blockBytes(compute)), mask);
+      e.storeFloats(compute, values, e.element(to, column, blockBytes(compute)),
+                    mask);
     });
     for (int64_t column = traits.k; column < padded; ++column)
       e.storeFloat(compute, ConstantFP::get(e.f32, 0),
@@ -305,16 +297,16 @@ void GemmCore::emitOneRow(Value *rowBegin, Value *panelBegin, Value *panelEnd,
   int64_t panelBytes = slabBytes * slabsPerPanel;
   e.loop(panelBegin, wideEnd, together, [&](Value *first) {
     clear(kStreams);
-    e.call(wide, {a, e.element(weights, first, panelBytes), tile,
-                  e.index(steps)});
+    e.call(wide,
+           {a, e.element(weights, first, panelBytes), tile, e.index(steps)});
     for (unsigned i = 0; i < together; ++i)
       e.call(epilogue, {e.offset(tile, i * slabsPerPanel * tileStride),
                         e.add(first, i), rowBegin, e.index(1), expert});
   });
   e.loop(wideEnd, panelEnd, 1, [&](Value *number) {
     clear(slabsPerPanel);
-    e.call(narrow, {a, e.element(weights, number, panelBytes), tile,
-                    e.index(steps)});
+    e.call(narrow,
+           {a, e.element(weights, number, panelBytes), tile, e.index(steps)});
     e.call(epilogue, {tile, number, rowBegin, e.index(1), expert});
   });
 }
@@ -333,9 +325,9 @@ void GemmCore::emitManyRows(Value *rowBegin, Value *rows, Value *panelBegin,
       Value *slabTile = e.offset(tile, slab * tileStride);
       e.loop(e.index(0), rows, 1, [&](Value *row) {
         for (unsigned v = 0; v < vectors; ++v)
-          e.store(e.splat(0.0, e.lanes),
-                  e.offset(e.element(slabTile, row, rowBytes),
-                           v * e.lanes * 4));
+          e.store(
+              e.splat(0.0, e.lanes),
+              e.offset(e.element(slabTile, row, rowBytes), v * e.lanes * 4));
       });
       Value *slabWeights =
           e.offset(e.element(weights, number, slabBytes * slabsPerPanel),
@@ -379,15 +371,14 @@ void GemmCore::emitEpilogue(ArrayRef<Value *> arguments) {
 
   e.loop(e.index(0), arguments[3], 1, [&](Value *row) {
     Value *outRow = traits.outputRow(b.CreateAdd(rowBegin, row));
-    Value *outBase =
-        e.element(out, outRow, traits.n * blockBytes(traits.out));
+    Value *outBase = e.element(out, outRow, traits.n * blockBytes(traits.out));
     Value *residualBase = nullptr, *factor = nullptr;
     if (residual)
       residualBase =
           e.element(residual, outRow, traits.n * blockBytes(traits.residual));
     if (rowWeights)
-      factor = e.splat(e.load(e.f32, e.element(rowWeights, outRow, 4)),
-                       e.lanes);
+      factor =
+          e.splat(e.load(e.f32, e.element(rowWeights, outRow, 4)), e.lanes);
     for (unsigned v = 0; v < vectors; ++v) {
       Value *column = e.add(firstColumn, v * e.lanes);
       auto emit = [&](Value *mask) {
@@ -408,14 +399,12 @@ void GemmCore::emitEpilogue(ArrayRef<Value *> arguments) {
           value = b.CreateFMul(value, factor);
         if (residual)
           value = b.CreateFAdd(
-              value,
-              e.loadFloats(traits.residual,
-                           e.element(residualBase, column,
-                                     blockBytes(traits.residual)),
-                           e.lanes, mask));
+              value, e.loadFloats(traits.residual,
+                                  e.element(residualBase, column,
+                                            blockBytes(traits.residual)),
+                                  e.lanes, mask));
         e.storeFloats(traits.out, value,
-                      e.element(outBase, column, blockBytes(traits.out)),
-                      mask);
+                      e.element(outBase, column, blockBytes(traits.out)), mask);
       };
       if (traits.n % panel == 0) {
         emit(nullptr);
@@ -434,31 +423,29 @@ void GemmCore::emitFunctions() {
     tiles.push_back(defineTile(rows, 1));
   wide = defineTile(1, kStreams);
   narrow = slabsPerPanel == 1 ? tiles.back() : defineTile(1, slabsPerPanel);
-  epilogue = e.define("epilogue", {e.ptr, e.i64, e.i64, e.i64, e.i64},
-                      [&](ArrayRef<Value *> arguments) {
-                        emitEpilogue(arguments);
-                      });
+  epilogue =
+      e.define("epilogue", {e.ptr, e.i64, e.i64, e.i64, e.i64},
+               [&](ArrayRef<Value *> arguments) { emitEpilogue(arguments); });
   // (rowBegin, rows, panelBegin, panelEnd, expert)
-  block = e.define(
-      "block", {e.i64, e.i64, e.i64, e.i64, e.i64},
-      [&](ArrayRef<Value *> arguments) {
-        Value *rows = arguments[1], *expert = arguments[4];
-        Value *weights =
-            e.element(e.buffer(traits.wBuffer), expert,
-                      panelCount * slabBytes * slabsPerPanel);
-        e.ifElse(
-            e.b.CreateICmpEQ(rows, e.index(1)),
-            [&] {
-              emitOneRow(arguments[0], arguments[2], arguments[3], weights,
-                         expert);
-              return Values();
-            },
-            [&] {
-              emitManyRows(arguments[0], rows, arguments[2], arguments[3],
-                           weights, expert);
-              return Values();
-            });
-      });
+  block = e.define("block", {e.i64, e.i64, e.i64, e.i64, e.i64},
+                   [&](ArrayRef<Value *> arguments) {
+                     Value *rows = arguments[1], *expert = arguments[4];
+                     Value *weights =
+                         e.element(e.buffer(traits.wBuffer), expert,
+                                   panelCount * slabBytes * slabsPerPanel);
+                     e.ifElse(
+                         e.b.CreateICmpEQ(rows, e.index(1)),
+                         [&] {
+                           emitOneRow(arguments[0], arguments[2], arguments[3],
+                                      weights, expert);
+                           return Values();
+                         },
+                         [&] {
+                           emitManyRows(arguments[0], rows, arguments[2],
+                                        arguments[3], weights, expert);
+                           return Values();
+                         });
+                   });
 }
 
 void GemmCore::emitBlock(Value *rowBegin, Value *rows, Value *panelBegin,

@@ -27,13 +27,12 @@ void cpu::emitKvAppend(Emitter &e, const kernel::KvAppendSpec &spec,
   Value *end = e.min(e.mul(e.taskEnd, kTokensPerTask), e.extent(0));
   e.loop(e.mul(e.taskBegin, kTokensPerTask), end, 1, [&](Value *token) {
     Value *position = e.loadIndex(positions, token);
-    Value *block = paging.block(
-        e, paging.sequence(e, token),
-        e.b.CreateUDiv(position, e.index(spec.blockSize)));
+    Value *block =
+        paging.block(e, paging.sequence(e, token),
+                     e.b.CreateUDiv(position, e.index(spec.blockSize)));
     Value *slot = e.b.CreateURem(position, e.index(spec.blockSize));
     Value *blockBase = e.element(
-        cache, block,
-        spec.heads * spec.headDim * spec.blockSize * cacheBytes);
+        cache, block, spec.heads * spec.headDim * spec.blockSize * cacheBytes);
     Value *row = e.element(x, token, spec.heads * spec.headDim * xBytes);
     e.loop(e.index(0), e.index(spec.heads), 1, [&](Value *head) {
       Value *from = e.element(row, head, spec.headDim * xBytes);
@@ -42,18 +41,18 @@ void cpu::emitKvAppend(Emitter &e, const kernel::KvAppendSpec &spec,
       if (spec.key) {
         Value *column = e.element(to, slot, cacheBytes);
         e.loop(e.index(0), e.index(spec.headDim), 1, [&](Value *d) {
-          e.storeFloat(
-              spec.cache, e.loadFloat(spec.x, e.element(from, d, xBytes)),
-              e.element(column, d, spec.blockSize * cacheBytes));
+          e.storeFloat(spec.cache,
+                       e.loadFloat(spec.x, e.element(from, d, xBytes)),
+                       e.element(column, d, spec.blockSize * cacheBytes));
         });
         return;
       }
       Value *slotRow = e.element(to, slot, spec.headDim * cacheBytes);
       e.columns(spec.headDim, [&](Value *d, Value *mask) {
-        e.storeFloats(spec.cache,
-                      e.loadFloats(spec.x, e.element(from, d, xBytes),
-                                   e.lanes, mask),
-                      e.element(slotRow, d, cacheBytes), mask);
+        e.storeFloats(
+            spec.cache,
+            e.loadFloats(spec.x, e.element(from, d, xBytes), e.lanes, mask),
+            e.element(slotRow, d, cacheBytes), mask);
       });
     });
   });

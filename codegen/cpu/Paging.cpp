@@ -23,7 +23,6 @@ Value *Paging::sequence(Emitter &e, Value *token) const {
 }
 
 Value *Paging::block(Emitter &e, Value *sequence, Value *number) const {
-  Value *entry =
-      e.b.CreateAdd(e.b.CreateMul(sequence, blocksPerRow), number);
+  Value *entry = e.b.CreateAdd(e.b.CreateMul(sequence, blocksPerRow), number);
   return e.loadIndex(blockTable, entry);
 }

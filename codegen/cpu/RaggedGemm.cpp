@@ -26,23 +26,20 @@ using namespace moec::cpu;
 /// At least so many groups of panels, where there are so many.
 static constexpr int64_t kPanelGroups = 8;
 
-static void emitGrouped(Emitter &e, GemmCore &core,
-                        int64_t experts, unsigned offsetsBuffer,
-                        CpuKernel &result) {
-  int64_t perTask =
-      std::clamp<int64_t>(core.panels() / kPanelGroups, 1, 8);
+static void emitGrouped(Emitter &e, GemmCore &core, int64_t experts,
+                        unsigned offsetsBuffer, CpuKernel &result) {
+  int64_t perTask = std::clamp<int64_t>(core.panels() / kPanelGroups, 1, 8);
   e.loop(e.taskBegin, e.taskEnd, 1, [&](Value *task) {
     Value *group = e.b.CreateUDiv(task, e.index(experts));
     Value *expert = e.b.CreateURem(task, e.index(experts));
     Value *panelBegin = e.mul(group, perTask);
-    Value *panelEnd =
-        e.min(e.add(panelBegin, perTask), e.index(core.panels()));
+    Value *panelEnd = e.min(e.add(panelBegin, perTask), e.index(core.panels()));
     Value *offsets = e.buffer(offsetsBuffer);
     Value *rowsEnd = e.loadIndex(offsets, e.add(expert, 1));
     e.loop(e.loadIndex(offsets, expert), rowsEnd, core.blockRows(),
            [&](Value *row) {
-             Value *rows = e.min(e.b.CreateSub(rowsEnd, row),
-                                 e.index(core.blockRows()));
+             Value *rows =
+                 e.min(e.b.CreateSub(rowsEnd, row), e.index(core.blockRows()));
              core.emitBlock(row, rows, panelBegin, panelEnd, expert);
            });
   });

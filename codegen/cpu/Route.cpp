@@ -47,8 +47,8 @@ void RouteEmitter::emitScores(Value *logits) {
   };
   if (spec.score != RouteSpec::Score::Softmax) {
     e.columns(spec.experts, [&](Value *column, Value *mask) {
-      Value *x = e.loadFloats(ElementType::f32, at(logits, column), e.lanes,
-                              mask);
+      Value *x =
+          e.loadFloats(ElementType::f32, at(logits, column), e.lanes, mask);
       if (spec.score == RouteSpec::Score::Sigmoid)
         x = emitSigmoid(e, x);
       e.storeFloats(ElementType::f32, x, at(scores, column), mask);
@@ -62,8 +62,8 @@ void RouteEmitter::emitScores(Value *logits) {
   Value *largest =
       e.columns(spec.experts, {least},
                 [&](Value *column, Value *mask, ArrayRef<Value *> most) {
-                  Value *x = e.loadFloats(ElementType::f32,
-                                          at(logits, column), e.lanes, mask);
+                  Value *x = e.loadFloats(ElementType::f32, at(logits, column),
+                                          e.lanes, mask);
                   if (mask)
                     x = b.CreateSelect(mask, x, least);
                   return Values{e.maxNumber(most[0], x)};
@@ -72,8 +72,8 @@ void RouteEmitter::emitScores(Value *logits) {
   Value *sums =
       e.columns(spec.experts, {e.splat(0.0, e.lanes)},
                 [&](Value *column, Value *mask, ArrayRef<Value *> sum) {
-                  Value *x = e.loadFloats(ElementType::f32,
-                                          at(logits, column), e.lanes, mask);
+                  Value *x = e.loadFloats(ElementType::f32, at(logits, column),
+                                          e.lanes, mask);
                   x = emitExp(e, b.CreateFSub(x, top));
                   if (mask)
                     x = b.CreateSelect(mask, x, e.splat(0.0, e.lanes));
@@ -84,8 +84,8 @@ void RouteEmitter::emitScores(Value *logits) {
   e.columns(spec.experts, [&](Value *column, Value *mask) {
     Value *x =
         e.loadFloats(ElementType::f32, at(scores, column), e.lanes, mask);
-    e.storeFloats(ElementType::f32, b.CreateFDiv(x, total),
-                  at(scores, column), mask);
+    e.storeFloats(ElementType::f32, b.CreateFDiv(x, total), at(scores, column),
+                  mask);
   });
 }
 
@@ -96,9 +96,9 @@ void RouteEmitter::emitKeys(Value *bias) {
     Value *x = e.loadFloats(ElementType::f32, e.element(scores, column, 4),
                             e.lanes, mask);
     if (bias)
-      x = b.CreateFAdd(x, e.loadFloats(ElementType::f32,
-                                       e.element(bias, column, 4), e.lanes,
-                                       mask));
+      x = b.CreateFAdd(x,
+                       e.loadFloats(ElementType::f32,
+                                    e.element(bias, column, 4), e.lanes, mask));
     // -0 + 0 is 0, so equal zeros get equal bits. A set sign bit turns the
     // order of the others round.
     x = b.CreateFAdd(x, e.splat(0.0, e.lanes));
@@ -137,15 +137,15 @@ void RouteEmitter::emitToken(Value *token, Value *logits, Value *bias,
   Values chosen = e.loop(
       e.index(0), e.index(spec.topk), 1, init,
       [&](Value *choice, ArrayRef<Value *> carried) -> Values {
-        Values best = e.loop(
-            e.index(0), e.index(spec.experts), 1,
-            {b.getInt32(kChosen), e.index(0)},
-            [&](Value *expert, ArrayRef<Value *> best) -> Values {
-              Value *key = e.load(e.i32, e.element(keys, expert, 4));
-              Value *better = b.CreateICmpSGT(key, best[0]);
-              return {b.CreateSelect(better, key, best[0]),
-                      b.CreateSelect(better, expert, best[1])};
-            });
+        Values best =
+            e.loop(e.index(0), e.index(spec.experts), 1,
+                   {b.getInt32(kChosen), e.index(0)},
+                   [&](Value *expert, ArrayRef<Value *> best) -> Values {
+                     Value *key = e.load(e.i32, e.element(keys, expert, 4));
+                     Value *better = b.CreateICmpSGT(key, best[0]);
+                     return {b.CreateSelect(better, key, best[0]),
+                             b.CreateSelect(better, expert, best[1])};
+                   });
         Value *expert = best[1];
         e.store(b.getInt32(kChosen), e.element(keys, expert, 4));
         e.store(b.CreateTrunc(expert, e.i32),
@@ -165,28 +165,27 @@ void RouteEmitter::emitToken(Value *token, Value *logits, Value *bias,
 
   Value *total = chosen[0];
   if (softmax) {
-    total = e.loop(e.index(0), e.index(spec.topk), 1,
-                   {ConstantFP::get(e.f32, 0)},
-                   [&](Value *choice, ArrayRef<Value *> sum) -> Values {
-                     Value *logit = e.load(e.f32, weightAt(choice));
-                     Value *shifted = b.CreateFSub(logit, chosen[2]);
-                     Value *power = b.CreateExtractElement(
-                         emitExp(e, e.splat(shifted, 1)), uint64_t(0));
-                     e.store(power, weightAt(choice));
-                     return {b.CreateFAdd(sum[0], power)};
-                   })[0];
+    total =
+        e.loop(e.index(0), e.index(spec.topk), 1, {ConstantFP::get(e.f32, 0)},
+               [&](Value *choice, ArrayRef<Value *> sum) -> Values {
+                 Value *logit = e.load(e.f32, weightAt(choice));
+                 Value *shifted = b.CreateFSub(logit, chosen[2]);
+                 Value *power = b.CreateExtractElement(
+                     emitExp(e, e.splat(shifted, 1)), uint64_t(0));
+                 e.store(power, weightAt(choice));
+                 return {b.CreateFAdd(sum[0], power)};
+               })[0];
   }
   if (sums)
-    total = b.CreateFAdd(total,
-                         ConstantFP::get(e.f32, float(spec.renormEpsilon)));
+    total =
+        b.CreateFAdd(total, ConstantFP::get(e.f32, float(spec.renormEpsilon)));
   e.loop(e.index(0), e.index(spec.topk), 1, [&](Value *choice) {
     Value *weight = e.load(e.f32, weightAt(choice));
     if (softmax || sums)
       weight = b.CreateFDiv(weight, total);
     if (spec.scale != 1)
       weight = b.CreateFMul(weight, ConstantFP::get(e.f32, spec.scale));
-    weight =
-        b.CreateSelect(chosen[1], ConstantFP::getNaN(e.f32), weight);
+    weight = b.CreateSelect(chosen[1], ConstantFP::getNaN(e.f32), weight);
     e.store(weight, weightAt(choice));
   });
 }

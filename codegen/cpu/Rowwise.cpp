@@ -106,15 +106,14 @@ void RowwiseEmitter::planScratch() {
     if (op.interleaved || !isLoad(op.inputs[0]))
       reserveOp(op.inputs[0]);
     if (rope)
-      angles.try_emplace({op.index, op.inverseFrequencies},
-                         reserve(2 * alignTo(op.inverseFrequencies.size(),
-                                             e.lanes)));
+      angles.try_emplace(
+          {op.index, op.inverseFrequencies},
+          reserve(2 * alignTo(op.inverseFrequencies.size(), e.lanes)));
   }
 }
 
 Value *RowwiseEmitter::loadScratch(int op, Value *column) {
-  return e.loadRaw(e.f32,
-                   e.element(e.offset(e.scratch, slots[op]), column, 4),
+  return e.loadRaw(e.f32, e.element(e.offset(e.scratch, slots[op]), column, 4),
                    e.lanes, nullptr);
 }
 
@@ -122,8 +121,8 @@ Value *RowwiseEmitter::eval(int op, Value *column, Value *mask) {
   Value *&value = evaluated[{op, column}];
   if (value)
     return value;
-  Value *made = kept[op] ? loadScratch(op, column)
-                         : evalAfresh(op, column, mask);
+  Value *made =
+      kept[op] ? loadScratch(op, column) : evalAfresh(op, column, mask);
   // The map may have grown.
   return evaluated[{op, column}] = made;
 }
@@ -131,7 +130,9 @@ Value *RowwiseEmitter::eval(int op, Value *column, Value *mask) {
 Value *RowwiseEmitter::evalAfresh(int number, Value *column, Value *mask) {
   IRBuilder<> &b = e.b;
   const RowOp &op = spec.ops[number];
-  auto in = [&](unsigned input) { return eval(op.inputs[input], column, mask); };
+  auto in = [&](unsigned input) {
+    return eval(op.inputs[input], column, mask);
+  };
   auto activation = [&](Activation kind) {
     return emitActivation(e, kind, in(0));
   };
@@ -140,9 +141,9 @@ Value *RowwiseEmitter::evalAfresh(int number, Value *column, Value *mask) {
   case Kind::LoadRow:
   case Kind::Gather: {
     ElementType element = spec.operands[op.buffer].element;
-    return e.loadFloats(
-        element, e.element(bases[number], column, blockBytes(element)),
-        e.lanes, mask);
+    return e.loadFloats(element,
+                        e.element(bases[number], column, blockBytes(element)),
+                        e.lanes, mask);
   }
   case Kind::Add:
     return b.CreateFAdd(in(0), in(1));
@@ -208,8 +209,9 @@ void RowwiseEmitter::keep(int op) {
   kept[op] = true;
 }
 
-Value *RowwiseEmitter::sumColumns(
-    int64_t width, function_ref<Value *(Value *, Value *)> term) {
+Value *
+RowwiseEmitter::sumColumns(int64_t width,
+                           function_ref<Value *(Value *, Value *)> term) {
   int64_t trip = 4 * int64_t(e.lanes);
   int64_t whole = width / trip * trip;
   Values sums(4, e.splat(0.0, e.lanes));
@@ -225,8 +227,7 @@ Value *RowwiseEmitter::sumColumns(
                   [&](Value *column, ArrayRef<Value *> carried) {
                     Values next(carried);
                     for (unsigned chain = 0; chain < 4; ++chain)
-                      add(next[chain], e.add(column, chain * e.lanes),
-                          nullptr);
+                      add(next[chain], e.add(column, chain * e.lanes), nullptr);
                     return next;
                   });
   for (int64_t column = whole, chain = 0; column < width;
@@ -251,13 +252,12 @@ RowwiseEmitter::Stats RowwiseEmitter::emitStats(const RowOp &op, Value *start,
   Stats result;
   if (op.kind == Kind::LayerNorm)
     result.mean = b.CreateFDiv(sumColumns(part, input), count);
-  Value *squares =
-      sumColumns(part, [&](Value *column, Value *mask) -> Value * {
-        Value *x = input(column, mask);
-        if (result.mean)
-          x = b.CreateFSub(x, e.splat(result.mean, e.lanes));
-        return b.CreateFMul(x, x);
-      });
+  Value *squares = sumColumns(part, [&](Value *column, Value *mask) -> Value * {
+    Value *x = input(column, mask);
+    if (result.mean)
+      x = b.CreateFSub(x, e.splat(result.mean, e.lanes));
+    return b.CreateFMul(x, x);
+  });
   Value *mean = b.CreateFDiv(squares, count);
   Value *root = b.CreateUnaryIntrinsic(
       Intrinsic::sqrt, b.CreateFAdd(mean, ConstantFP::get(e.f32, op.scalar)));
@@ -266,8 +266,8 @@ RowwiseEmitter::Stats RowwiseEmitter::emitStats(const RowOp &op, Value *start,
 }
 
 /// `column` is that of the weight: within its group.
-Value *RowwiseEmitter::normalized(const RowOp &op, const Stats &stats,
-                                  Value *x, Value *column, Value *mask) {
+Value *RowwiseEmitter::normalized(const RowOp &op, const Stats &stats, Value *x,
+                                  Value *column, Value *mask) {
   IRBuilder<> &b = e.b;
   if (stats.mean)
     x = b.CreateFSub(x, e.splat(stats.mean, e.lanes));
@@ -291,8 +291,7 @@ void RowwiseEmitter::emitGroupedNorm(int number) {
       Value *x = normalized(op, groupStats, eval(op.inputs[0], at, mask),
                             column, mask);
       e.storeFloats(ElementType::f32, x,
-                    e.element(e.offset(e.scratch, slots[number]), at, 4),
-                    mask);
+                    e.element(e.offset(e.scratch, slots[number]), at, 4), mask);
     });
   });
   evaluated.clear();
@@ -311,18 +310,17 @@ int64_t RowwiseEmitter::emitAngles(const RowOp &op) {
   std::vector<double> values = op.inverseFrequencies;
   values.resize(padded, 0.0);
   Constant *table = ConstantDataArray::get(e.context, values);
-  auto *global = new GlobalVariable(*e.module, table->getType(),
-                                    /*isConstant=*/true,
-                                    GlobalValue::PrivateLinkage, table,
-                                    "frequencies");
+  auto *global = new GlobalVariable(
+      *e.module, table->getType(),
+      /*isConstant=*/true, GlobalValue::PrivateLinkage, table, "frequencies");
   global->setAlignment(Align(64));
   Value *position = e.b.CreateSIToFP(
       e.load(e.i32, e.element(e.buffer(op.index), row, 4)), e.f64);
   e.loop(e.index(0), e.index(padded), e.lanes, [&](Value *pair) {
-    Value *frequencies = e.loadRaw(e.f64, e.element(global, pair, 8), e.lanes,
-                                   nullptr);
-    auto [sine, cosine] = emitSinCos(
-        e, e.b.CreateFMul(frequencies, e.splat(position, e.lanes)));
+    Value *frequencies =
+        e.loadRaw(e.f64, e.element(global, pair, 8), e.lanes, nullptr);
+    auto [sine, cosine] =
+        emitSinCos(e, e.b.CreateFMul(frequencies, e.splat(position, e.lanes)));
     Value *to = e.element(e.offset(e.scratch, place), pair, 4);
     e.store(sine, to);
     e.store(cosine, e.offset(to, padded * 4));
@@ -351,17 +349,17 @@ void RowwiseEmitter::emitRope(int number) {
     Value *start = e.mul(head, headDim);
     e.columns(pairs, [&](Value *pair, Value *mask) {
       evaluated.clear();
-      Value *sine = e.loadRaw(e.f32, e.element(sines, pair, 4), e.lanes,
-                              nullptr);
-      Value *cosine = e.loadRaw(e.f32, e.element(cosines, pair, 4), e.lanes,
-                                nullptr);
+      Value *sine =
+          e.loadRaw(e.f32, e.element(sines, pair, 4), e.lanes, nullptr);
+      Value *cosine =
+          e.loadRaw(e.f32, e.element(cosines, pair, 4), e.lanes, nullptr);
       Value *first = b.CreateAdd(start, pair);
       Value *x, *y;
       if (op.interleaved) {
         first = b.CreateAdd(start, e.mul(pair, 2));
         Value *from = e.offset(e.scratch, slots[input]);
-        Value *both = e.loadRaw(e.f32, e.element(from, first, 4),
-                                2 * e.lanes, nullptr);
+        Value *both =
+            e.loadRaw(e.f32, e.element(from, first, 4), 2 * e.lanes, nullptr);
         x = b.CreateShuffleVector(both, even);
         y = b.CreateShuffleVector(both, odd);
       } else {
@@ -406,8 +404,7 @@ void RowwiseEmitter::emitRow() {
     if (!isLoad(number))
       continue;
     Value *base = e.buffer(op.buffer);
-    int64_t rowBytes =
-        op.width * blockBytes(spec.operands[op.buffer].element);
+    int64_t rowBytes = op.width * blockBytes(spec.operands[op.buffer].element);
     if (op.kind == Kind::Load)
       base = e.element(base, row, rowBytes);
     if (op.kind == Kind::Gather)
@@ -463,7 +460,6 @@ void RowwiseEmitter::emit(CpuKernel &result) {
   result.scratchBytes = scratchEnd;
 }
 
-void cpu::emitRowwise(Emitter &e, const RowwiseSpec &spec,
-                      CpuKernel &result) {
+void cpu::emitRowwise(Emitter &e, const RowwiseSpec &spec, CpuKernel &result) {
   RowwiseEmitter(e, spec).emit(result);
 }

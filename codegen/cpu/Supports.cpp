@@ -90,11 +90,10 @@ struct SupportsKind {
     return std::nullopt;
   }
   Reason operator()(const KvAppendSpec &spec) const {
-    for (Reason reason :
-         {size("heads", spec.heads, 1 << 12),
-          size("head_dim", spec.headDim, 1 << 12),
-          size("block_size", spec.blockSize, 1 << 12), floats("x", spec.x),
-          floats("cache", spec.cache)})
+    for (Reason reason : {size("heads", spec.heads, 1 << 12),
+                          size("head_dim", spec.headDim, 1 << 12),
+                          size("block_size", spec.blockSize, 1 << 12),
+                          floats("x", spec.x), floats("cache", spec.cache)})
       if (reason)
         return reason;
     return std::nullopt;
@@ -152,8 +151,7 @@ Reason SupportsKind::rowOp(const RowwiseSpec &spec, size_t number) const {
   };
   auto operand = [&](const char *name, int which) -> Reason {
     if (which < 0 || size_t(which) >= spec.operands.size())
-      return no("{0} is operand {1} of {2}", name, which,
-                spec.operands.size());
+      return no("{0} is operand {1} of {2}", name, which, spec.operands.size());
     return std::nullopt;
   };
   auto index = [&]() -> Reason {
@@ -183,8 +181,7 @@ Reason SupportsKind::rowOp(const RowwiseSpec &spec, size_t number) const {
     if (op.groups < 1 || op.width % op.groups)
       return no("{0} groups do not divide width {1}", op.groups, op.width);
     if (inputWidth(0) != op.width)
-      return no("input 0 has width {0}, expected {1}", inputWidth(0),
-                op.width);
+      return no("input 0 has width {0}, expected {1}", inputWidth(0), op.width);
     return std::nullopt;
   };
 

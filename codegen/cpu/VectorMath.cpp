@@ -54,8 +54,7 @@ Value *cpu::emitExp(Emitter &e, Value *x) {
   // 2^n as a product of two powers, so that neither over- nor underflows.
   Type *ints = intsOf(e, x);
   Value *whole =
-      b.CreateSub(b.CreateBitCast(shifted, ints),
-                  b.CreateBitCast(magic, ints));
+      b.CreateSub(b.CreateBitCast(shifted, ints), b.CreateBitCast(magic, ints));
   Value *half = b.CreateAShr(whole, 1);
   auto power = [&](Value *exponent) {
     Value *biased = b.CreateAdd(exponent, ConstantInt::get(ints, 127));
@@ -82,19 +81,18 @@ Value *cpu::emitTanh(Emitter &e, Value *x) {
   Value *size = absolute(e, x);
   Value *power = emitExp(e, b.CreateFAdd(size, size));
   Value *rest = b.CreateFDiv(e.like(x, 2), b.CreateFAdd(power, e.like(x, 1)));
-  Value *large = b.CreateBinaryIntrinsic(
-      Intrinsic::copysign, b.CreateFSub(e.like(x, 1), rest), x);
+  Value *large = b.CreateBinaryIntrinsic(Intrinsic::copysign,
+                                         b.CreateFSub(e.like(x, 1), rest), x);
   return b.CreateSelect(b.CreateFCmpOLT(size, e.like(x, 0.625)), small, large);
 }
 
 Value *cpu::emitErf(Emitter &e, Value *x) {
   IRBuilder<> &b = e.b;
   Value *z = b.CreateFMul(x, x);
-  Value *small =
-      horner(e, z,
-             {1.128379167e+00, -3.761262894e-01, 1.128361747e-01,
-              -2.685491554e-02, 5.190162919e-03, -8.024823619e-04,
-              7.898711192e-05});
+  Value *small = horner(e, z,
+                        {1.128379167e+00, -3.761262894e-01, 1.128361747e-01,
+                         -2.685491554e-02, 5.190162919e-03, -8.024823619e-04,
+                         7.898711192e-05});
   small = b.CreateFMul(small, x);
   // 1 - exp(-g(|x|)) with g fitted to -log erfc on [1, 4.05]; above, erfc is
   // less than half a unit in the last place of 1.
@@ -106,8 +104,8 @@ Value *cpu::emitErf(Emitter &e, Value *x) {
                      1.084184349e-01, -2.520816773e-02, 4.204529338e-03,
                      -4.413298739e-04, 2.168630635e-05});
   Value *tail = emitExp(e, b.CreateFNeg(g));
-  Value *large = b.CreateBinaryIntrinsic(
-      Intrinsic::copysign, b.CreateFSub(e.like(x, 1), tail), x);
+  Value *large = b.CreateBinaryIntrinsic(Intrinsic::copysign,
+                                         b.CreateFSub(e.like(x, 1), tail), x);
   return b.CreateSelect(b.CreateFCmpOLT(size, e.like(x, 1)), small, large);
 }
 
@@ -120,8 +118,8 @@ std::pair<Value *, Value *> cpu::emitSinCos(Emitter &e, Value *angles) {
   Value *shifted = b.CreateFAdd(
       b.CreateFMul(angles, e.like(angles, 0.63661977236758134308)), magic);
   Value *n = b.CreateFSub(shifted, magic);
-  Value *rest = b.CreateFSub(
-      angles, b.CreateFMul(n, e.like(angles, 0x1.921fb4p+0)));
+  Value *rest =
+      b.CreateFSub(angles, b.CreateFMul(n, e.like(angles, 0x1.921fb4p+0)));
   rest = b.CreateFSub(rest,
                       b.CreateFMul(n, e.like(angles, 0x1.4442d18469899p-24)));
   Value *quadrant = b.CreateTrunc(b.CreateBitCast(shifted, intsOf(e, angles)),
@@ -129,11 +127,11 @@ std::pair<Value *, Value *> cpu::emitSinCos(Emitter &e, Value *angles) {
   Value *x = b.CreateFPTrunc(rest, e.vector(e.f32, count));
 
   Value *z = b.CreateFMul(x, x);
-  Value *sine = horner(
-      e, z, {-1.666665524e-01, 8.332155645e-03, -1.951462909e-04});
+  Value *sine =
+      horner(e, z, {-1.666665524e-01, 8.332155645e-03, -1.951462909e-04});
   sine = e.fma(b.CreateFMul(sine, z), x, x);
-  Value *cosine = horner(
-      e, z, {4.166664556e-02, -1.388730947e-03, 2.443241829e-05});
+  Value *cosine =
+      horner(e, z, {4.166664556e-02, -1.388730947e-03, 2.443241829e-05});
   cosine = e.fma(b.CreateFMul(cosine, z), z,
                  e.fma(z, e.like(x, -0.5), e.like(x, 1)));
 
@@ -172,14 +170,12 @@ Value *cpu::emitActivation(Emitter &e, kernel::Activation activation,
     Value *inner = b.CreateFMul(e.fma(cube, e.like(x, 0.044715), x),
                                 e.like(x, 0.79788456080286535588));
     Value *half = b.CreateFMul(x, e.like(x, 0.5));
-    return b.CreateFMul(half,
-                        b.CreateFAdd(e.like(x, 1), emitTanh(e, inner)));
+    return b.CreateFMul(half, b.CreateFAdd(e.like(x, 1), emitTanh(e, inner)));
   }
   case Activation::GeluErf: {
     Value *scaled = b.CreateFMul(x, e.like(x, 0.70710678118654752440));
     Value *half = b.CreateFMul(x, e.like(x, 0.5));
-    return b.CreateFMul(half,
-                        b.CreateFAdd(e.like(x, 1), emitErf(e, scaled)));
+    return b.CreateFMul(half, b.CreateFAdd(e.like(x, 1), emitErf(e, scaled)));
   }
   case Activation::Relu:
     // NaN passes, as it does through max(0, x) of the interpreter.

@@ -2,6 +2,7 @@
 
 #include "codegen/emit/AnySpec.h"
 #include "llvm/ADT/StringExtras.h"
+#include "llvm/Support/Format.h"
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/raw_ostream.h"
 #include "llvm/Support/xxhash.h"
@@ -190,10 +191,10 @@ std::string kernel::describe(const AnySpec &spec) {
 std::string kernel::name(const AnySpec &spec) {
   std::string text = describe(spec);
   StringRef kind = StringRef(text).take_until([](char c) { return c == ' '; });
-  return formatv("moec_{0}_{1:x-16}", kind,
-                 xxh3_64bits(ArrayRef(
-                     reinterpret_cast<const uint8_t *>(text.data()),
-                     text.size())))
+  return formatv(
+             "moec_{0}_{1:x-16}", kind,
+             xxh3_64bits(ArrayRef(
+                 reinterpret_cast<const uint8_t *>(text.data()), text.size())))
       .str();
 }
 
