@@ -77,13 +77,15 @@ Value *cpu::emitTanh(Emitter &e, Value *x) {
                         {-3.333328068e-01, 1.333144307e-01, -5.373972654e-02,
                          2.063913085e-02, -5.705036223e-03});
   small = e.fma(b.CreateFMul(small, z), x, x);
-  // 1 - 2 / (e^2|x| + 1) with x's sign; infinity divides to 0.
+  // 1 - 2 / (e^2|x| + 1); infinity divides to 0.
   Value *size = absolute(e, x);
   Value *power = emitExp(e, b.CreateFAdd(size, size));
   Value *rest = b.CreateFDiv(e.like(x, 2), b.CreateFAdd(power, e.like(x, 1)));
-  Value *large = b.CreateBinaryIntrinsic(Intrinsic::copysign,
-                                         b.CreateFSub(e.like(x, 1), rest), x);
-  return b.CreateSelect(b.CreateFCmpOLT(size, e.like(x, 0.625)), small, large);
+  Value *large = b.CreateFSub(e.like(x, 1), rest);
+  // The sign also for zeros, which the polynomial's sum loses.
+  return b.CreateBinaryIntrinsic(
+      Intrinsic::copysign,
+      b.CreateSelect(b.CreateFCmpOLT(size, e.like(x, 0.625)), small, large), x);
 }
 
 Value *cpu::emitErf(Emitter &e, Value *x) {

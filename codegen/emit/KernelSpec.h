@@ -53,7 +53,7 @@ struct RowOp {
     Rope,
   };
   Kind kind;
-  std::vector<int> inputs;
+  std::vector<int> inputs = {};
   int buffer = -1;
   int index = -1;
   int64_t width = 0;
@@ -63,7 +63,7 @@ struct RowOp {
   ElementType element = ElementType::f32;
   // Rope: frequency of pair i is inverseFrequencies[i] (rotary pairs of one
   // head; other columns pass), interleaved pairs (2i, 2i+1) or half-split.
-  std::vector<double> inverseFrequencies;
+  std::vector<double> inverseFrequencies = {};
   bool interleaved = false;
 
   friend bool operator==(const RowOp &, const RowOp &) = default;
