@@ -4,6 +4,7 @@
 #include "ir/ops/AttentionOps.h"
 #include "ir/ops/MoeOps.h"
 #include "ir/ops/OpInfo.h"
+#include "llvm/ADT/DenseMap.h"
 #include "llvm/ADT/STLExtras.h"
 
 using namespace moec;
@@ -26,16 +27,20 @@ private:
   ErrorBuilder fail(llvm::StringRef expected) const {
     return std::move(opError(op) << "has a body that is not " << expected);
   }
-  void bind(Value inner) { bound.buffers.push_back({outer.lookup(inner)}); }
+  void bind(Value inner) { bindAs(inner, inner.type().element()); }
+  void bindAs(Value inner, ElementType element) {
+    bound.buffers.push_back({outer.lookup(inner)});
+    bound.elements.push_back(element);
+  }
   void bindWeight(llvm::ArrayRef<Value> inner) {
     bound.weightBuffer = bound.buffers.size();
     bound.buffers.emplace_back();
+    bound.elements.push_back(inner[0].type().element());
     for (Value value : inner)
       bound.buffers.back().push_back(outer.lookup(value));
   }
   void extent(Value value, unsigned dim = 0) {
-    bound.extents.push_back(
-        value.type().dim(dim).polynomial().hostBound());
+    bound.extents.push_back(value.type().dim(dim).polynomial().hostBound());
   }
   const Operation *find(OpKind kind) const {
     for (const Operation &inner : body.ops())
@@ -154,7 +159,7 @@ llvm::Error Binder::gemm() {
   else
     bindWeight({w});
   if (spec.bias)
-    bind(product->operand(2));
+    bindAs(product->operand(2), ElementType::f32);
   if (end.residual) {
     spec.residualElement = end.residual.type().element();
     bind(end.residual);
@@ -209,7 +214,7 @@ llvm::Error Binder::raggedGemm() {
   else
     bindWeight({w});
   if (spec.bias)
-    bind(product->operand(4));
+    bindAs(product->operand(4), ElementType::f32);
   if (!outer.lookup(end.result) || end.residual)
     return fail("a moe.grouped_linear with activation and cast, in this order");
   bind(end.result);
@@ -223,8 +228,12 @@ llvm::Error Binder::addRowOp(const Operation &inner, RowwiseSpec &spec) {
   auto bufferOf = [&](Value value) {
     auto [at, isNew] = rowBuffers.try_emplace(value, spec.operands.size());
     if (isNew) {
-      spec.operands.push_back({value.type().element()});
-      bind(value);
+      // Rows of a quantised table are decoded when the table is loaded.
+      ElementType element = value.type().element();
+      if (isBlockQuantized(element))
+        element = ElementType::f32;
+      spec.operands.push_back({element});
+      bindAs(value, element);
     }
     return at->second;
   };
@@ -233,8 +242,8 @@ llvm::Error Binder::addRowOp(const Operation &inner, RowwiseSpec &spec) {
     if (at != rowOps.end())
       return at->second;
     RowOp load;
-    load.kind = value.type().rank() == 1 ? RowOp::Kind::LoadRow
-                                         : RowOp::Kind::Load;
+    load.kind =
+        value.type().rank() == 1 ? RowOp::Kind::LoadRow : RowOp::Kind::Load;
     load.buffer = bufferOf(value);
     load.width = value.type().dim(-1).constant();
     spec.ops.push_back(load);
@@ -295,9 +304,8 @@ llvm::Error Binder::addRowOp(const Operation &inner, RowwiseSpec &spec) {
   }
   case OpKind::Activation: {
     static constexpr RowOp::Kind kinds[] = {
-        RowOp::Kind::Silu,      RowOp::Kind::GeluTanh,
-        RowOp::Kind::GeluErf,   RowOp::Kind::QuickGelu,
-        RowOp::Kind::Relu,      RowOp::Kind::SquaredRelu,
+        RowOp::Kind::Silu,      RowOp::Kind::GeluTanh, RowOp::Kind::GeluErf,
+        RowOp::Kind::QuickGelu, RowOp::Kind::Relu,     RowOp::Kind::SquaredRelu,
         RowOp::Kind::Sigmoid,   RowOp::Kind::Tanh};
     row.kind = kinds[unsigned(inner.attrs<ActivationAttrs>().fn)];
     row.inputs = {inputOf(inner.operand(0))};
@@ -329,12 +337,10 @@ llvm::Error Binder::rowwise() {
     if (!inner.is(OpKind::Yield))
       MOEC_TRY(addRowOp(inner, spec));
   for (Value yielded : body.terminator()->operands()) {
-    spec.stores.push_back(
-        {rowOps.lookup(yielded), yielded.type().element()});
+    spec.stores.push_back({rowOps.lookup(yielded), yielded.type().element()});
     bind(yielded);
   }
-  bound.extents.push_back(
-      op.result().type().dim(0).polynomial().hostBound());
+  bound.extents.push_back(op.result().type().dim(0).polynomial().hostBound());
   bound.spec = spec;
   return llvm::Error::success();
 }

@@ -14,6 +14,8 @@ struct BoundKernel {
   /// weights in gated panels. A result that is a version of a state has no
   /// buffer of its own: it is its operand's.
   std::vector<llvm::SmallVector<Value, 2>> buffers;
+  /// Elements of each buffer in memory; weights are converted when loaded.
+  std::vector<ElementType> elements;
   /// The buffer that holds packed weights, if any.
   std::optional<unsigned> weightBuffer;
   std::vector<Polynomial> extents;

@@ -1,0 +1,64 @@
+//===- PlanWriter.h - kernel ops to a plan --------------------------------===//
+#pragma once
+
+#include "codegen/cpu/EmitCpu.h"
+#include "ir/core/Module.h"
+#include "ir/support/Diagnostic.h"
+
+#include <functional>
+
+namespace moec {
+
+/// Where a weight's bytes lie, if they lie in one piece of a file and decode to
+/// the weight by a change of encoding alone.
+struct StoredWeight {
+  std::string file;
+  uint64_t offset;
+  uint64_t bytes;
+  ElementType encoding;
+};
+using StoredWeightFn =
+    std::function<std::optional<StoredWeight>(const Weight &)>;
+
+/// A program in kernel ops and the batches it serves.
+struct LoweredProgram {
+  const Program *program;
+  /// Largest value of symbols that have a limit here.
+  std::vector<std::pair<const DimSymbol *, int64_t>> limits;
+};
+
+struct PlanOptions {
+  std::vector<cpu::CpuLevel> levels;
+  /// Programs of one signature, in order of preference.
+  std::vector<LoweredProgram> programs;
+  StoredWeightFn stored;
+  std::string tokenizer;
+  /// The module in binary form, for weights that are not stored.
+  std::string module;
+  std::string producer;
+};
+
+/// What a compile reports.
+struct PlanReport {
+  struct Variant {
+    std::string name;
+    unsigned kernels = 0;
+    uint64_t codeBytes = 0;
+  };
+  std::vector<Variant> variants;
+  struct Arena {
+    std::string program;
+    unsigned launches = 0;
+    /// At the maximum of every symbol, with and without shared slots.
+    int64_t bytes = 0;
+    int64_t unsharedBytes = 0;
+  };
+  std::vector<Arena> arenas;
+};
+
+/// The bytes of a `.moep`. Equal input gives equal bytes.
+llvm::Expected<std::string> writePlan(const Module &module,
+                                      const PlanOptions &options,
+                                      PlanReport *report = nullptr);
+
+} // namespace moec
