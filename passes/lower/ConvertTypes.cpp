@@ -13,14 +13,26 @@
 //===----------------------------------------------------------------------===//
 
 #include "ir/core/Builder.h"
+#include "ir/core/Module.h"
 #include "ir/ops/MoeOps.h"
-#include "passes/lower/Lower.h"
+#include "passes/Passes.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/SetVector.h"
 
 using namespace moec;
 
 namespace {
+struct ConvertTypesOptions final : AttrsOf<ConvertTypesOptions> {
+  /// Element type of the matrices of linears and experts, embedding included.
+  ElementType weights = ElementType::f32;
+  /// Of what goes into them, and of the KV cache.
+  ElementType activations = ElementType::f32;
+  template <typename V> void fields(V &v) {
+    v.field("weights", weights);
+    v.field("activations", activations);
+  }
+};
+
 class Converter {
 public:
   Converter(Module &module, const ConvertTypesOptions &options)
@@ -129,17 +141,25 @@ private:
 };
 } // namespace
 
-llvm::Error moec::convertTypes(Module &module,
-                               const ConvertTypesOptions &options) {
-  if (!isFloat(options.activations) || options.activations == ElementType::f64)
-    return error() << "cannot compute with activations of "
-                   << elementTypeName(options.activations)
-                   << ", expects f32, bf16 or f16";
-  if (options.weights != ElementType::f32 &&
-      options.weights != ElementType::bf16 &&
-      options.weights != ElementType::q8_0)
-    return error() << "cannot compute with weights of "
-                   << elementTypeName(options.weights)
-                   << ", expects f32, bf16 or q8_0";
-  return Converter(module, options).run();
+namespace {
+class ConvertTypes final : public PassWith<ConvertTypesOptions> {
+public:
+  llvm::Error run(Module &module, PassContext &) override {
+    ElementType activations = options().activations;
+    if (activations != ElementType::f32 && activations != ElementType::bf16)
+      return error() << "cannot compute with activations of "
+                     << elementTypeName(activations) << ", expects f32 or bf16";
+    ElementType weights = options().weights;
+    if (weights != ElementType::f32 && weights != ElementType::bf16 &&
+        weights != ElementType::q8_0)
+      return error() << "cannot compute with weights of "
+                     << elementTypeName(weights)
+                     << ", expects f32, bf16 or q8_0";
+    return Converter(module, options()).run();
+  }
+};
+} // namespace
+
+std::unique_ptr<Pass> moec::createConvertTypes() {
+  return std::make_unique<ConvertTypes>();
 }

@@ -14,8 +14,9 @@
 //===----------------------------------------------------------------------===//
 
 #include "ir/core/Builder.h"
+#include "ir/core/Module.h"
 #include "ir/ops/MoeOps.h"
-#include "passes/lower/Lower.h"
+#include "passes/Passes.h"
 
 using namespace moec;
 
@@ -70,9 +71,21 @@ private:
 };
 } // namespace
 
-llvm::Error moec::expandFfn(Program &program) {
-  for (Operation &op : llvm::make_early_inc_range(program.body().ops()))
-    if (op.is(OpKind::Ffn) || op.is(OpKind::MoeExperts))
-      Expansion(op).run();
-  return llvm::Error::success();
+namespace {
+class ExpandFfn final : public Pass {
+public:
+  llvm::Error run(Module &module, PassContext &context) override {
+    for (auto &program : module.programs())
+      for (Operation &op : llvm::make_early_inc_range(program->body().ops()))
+        if (op.is(OpKind::Ffn) || op.is(OpKind::MoeExperts)) {
+          Expansion(op).run();
+          context.count("expanded");
+        }
+    return llvm::Error::success();
+  }
+};
+} // namespace
+
+std::unique_ptr<Pass> moec::createExpandFfn() {
+  return std::make_unique<ExpandFfn>();
 }

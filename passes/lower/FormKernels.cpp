@@ -17,9 +17,11 @@
 
 #include "ir/core/Builder.h"
 #include "ir/core/Clone.h"
+#include "ir/kernel/KernelOps.h"
 #include "ir/ops/MoeOps.h"
 #include "ir/ops/OpInfo.h"
-#include "passes/lower/Lower.h"
+#include "passes/Passes.h"
+#include "passes/lower/Specialize.h"
 #include "llvm/ADT/MapVector.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/SetVector.h"
@@ -31,8 +33,8 @@ using OpList = llvm::SmallVector<Operation *, 8>;
 
 class KernelFormer {
 public:
-  KernelFormer(Program &program, RaggedForm form, const RemarkFn &remark)
-      : block(program.body()), form(form), remark(remark) {}
+  KernelFormer(Program &program, RaggedForm form, PassContext &context)
+      : block(program.body()), form(form), context(context) {}
 
   llvm::Error run() {
     number();
@@ -73,7 +75,7 @@ private:
   };
   Block &block;
   RaggedForm form;
-  const RemarkFn &remark;
+  PassContext &context;
   llvm::DenseMap<const Operation *, unsigned> order;
   llvm::DenseSet<Operation *> taken;
   std::vector<Group> groups;
@@ -103,10 +105,11 @@ void KernelFormer::addDispatches() {
 /// The op of this kind that alone reads the result of `op`; null otherwise.
 Operation *KernelFormer::onlyReader(Operation &op, OpKind kind) {
   if (!op.result().hasOneUse()) {
-    if (remark && llvm::any_of(op.result().users(),
-                               [&](Operation *user) { return user->is(kind); }))
-      remark(op, "not fused with what follows: its result has " +
-                     std::to_string(op.result().users().size()) + " readers");
+    if (llvm::any_of(op.result().users(),
+                     [&](Operation *user) { return user->is(kind); }))
+      context.remark(op, "not fused with what follows: its result has " +
+                             std::to_string(op.result().users().size()) +
+                             " readers");
     return nullptr;
   }
   Operation *user = op.result().users()[0];
@@ -124,9 +127,10 @@ void KernelFormer::absorbAdd(OpList &ops) {
   if (residual != mine && residual.type().shape() == mine.type().shape() &&
       ready)
     ops.push_back(add);
-  else if (remark)
-    remark(*add, "not fused into the product before it: its other operand is "
-                 "no matrix that is ready by then");
+  else
+    context.remark(*add,
+                   "not fused into the product before it: its other operand is "
+                   "no matrix that is ready by then");
 }
 
 void KernelFormer::absorbCast(OpList &ops) {
@@ -155,9 +159,10 @@ void KernelFormer::gemm(Operation &op) {
       ops.append({up, activation, mul});
     else
       ops.push_back(activation);
-    if (mul && !gated && remark)
-      remark(*mul, "not fused into the product before it: its other operand is "
-                   "no product of the same input");
+    if (mul && !gated)
+      context.remark(
+          *mul, "not fused into the product before it: its other operand is "
+                "no product of the same input");
   } else if (Operation *mul = onlyReader(op, OpKind::Mul)) {
     // The up half is taken when its gate comes by, before or after.
     Value other = mul->operand(mul->operand(0) == op.result());
@@ -330,7 +335,22 @@ llvm::Error KernelFormer::formRows() {
   return llvm::Error::success();
 }
 
-llvm::Error moec::formKernels(Module &module, Program &program, RaggedForm form,
-                              const RemarkFn &remark) {
-  return KernelFormer(program, form, remark).run();
+namespace {
+class FormKernels final : public Pass {
+public:
+  llvm::Error run(Module &module, PassContext &context) override {
+    for (auto &program : module.programs()) {
+      RaggedForm form = program->name == kSmallBatchProgram
+                            ? RaggedForm::direct
+                            : RaggedForm::grouped;
+      MOEC_TRY(KernelFormer(*program, form, context).run());
+      context.count("kernels", program->body().ops().size() - 1);
+    }
+    return llvm::Error::success();
+  }
+};
+} // namespace
+
+std::unique_ptr<Pass> moec::createFormKernels() {
+  return std::make_unique<FormKernels>();
 }

@@ -13,8 +13,9 @@
 //===----------------------------------------------------------------------===//
 
 #include "ir/core/Builder.h"
+#include "ir/core/Module.h"
 #include "ir/ops/TensorOps.h"
-#include "passes/lower/Lower.h"
+#include "passes/Passes.h"
 
 using namespace moec;
 
@@ -79,8 +80,8 @@ static llvm::Error fuse(Module &module, const Group &group) {
   return llvm::Error::success();
 }
 
-llvm::Error moec::fuseQkv(Module &module, Program &program,
-                          const RemarkFn &remark) {
+static llvm::Error fuseProgram(Module &module, Program &program,
+                               PassContext &context) {
   std::vector<Group> groups;
   for (Operation &op : program.body().ops()) {
     if (!op.is(OpKind::Linear))
@@ -96,15 +97,33 @@ llvm::Error moec::fuseQkv(Module &module, Program &program,
         groups.back().push_back(&op);
         continue;
       }
-      if (remark && op.operand(0) == groups.back().front()->operand(0))
-        remark(op, "not joined with the linear before it: their biases or "
-                   "element types differ");
+      if (op.operand(0) == groups.back().front()->operand(0))
+        context.remark(op,
+                       "not joined with the linear before it: their biases or "
+                       "element types differ");
     }
     if (!feedsActivation)
       groups.push_back({&op});
   }
   for (const Group &group : groups)
-    if (group.size() > 1)
+    if (group.size() > 1) {
       MOEC_TRY(fuse(module, group));
+      context.count("fused");
+    }
   return llvm::Error::success();
+}
+
+namespace {
+class FuseQkv final : public Pass {
+public:
+  llvm::Error run(Module &module, PassContext &context) override {
+    for (auto &program : module.programs())
+      MOEC_TRY(fuseProgram(module, *program, context));
+    return llvm::Error::success();
+  }
+};
+} // namespace
+
+std::unique_ptr<Pass> moec::createFuseQkv() {
+  return std::make_unique<FuseQkv>();
 }
