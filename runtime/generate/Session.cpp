@@ -277,13 +277,15 @@ llvm::Error Session::checkBatch(const StepBatch &batch, int64_t seqs,
     return fail() << "expects sequence offsets from 0 to " << count
                   << ", got them from " << batch.seqOffsets.front() << " to "
                   << batch.seqOffsets.back();
+  for (int64_t s = 0; s < seqs; ++s)
+    if (batch.seqOffsets[size_t(s)] > batch.seqOffsets[size_t(s) + 1])
+      return fail() << "expects ascending sequence offsets, got "
+                    << batch.seqOffsets[size_t(s)] << " before "
+                    << batch.seqOffsets[size_t(s) + 1];
   const int64_t blockSize = shared->blockSize();
   for (int64_t s = 0; s < seqs; ++s) {
     int32_t begin = batch.seqOffsets[size_t(s)];
     int32_t end = batch.seqOffsets[size_t(s) + 1];
-    if (begin > end)
-      return fail() << "expects ascending sequence offsets, got " << begin
-                    << " before " << end;
     int64_t last = -1;
     for (int32_t t = begin; t < end; ++t) {
       int64_t position = batch.positions[size_t(t)];
