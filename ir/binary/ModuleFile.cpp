@@ -1,0 +1,65 @@
+#include "ir/binary/ModuleFile.h"
+
+#include "ir/binary/Binary.h"
+#include "ir/core/Module.h"
+#include "ir/support/AtomicFile.h"
+#include "ir/support/Diagnostic.h"
+#include "ir/text/Lexer.h"
+#include "ir/text/Parser.h"
+#include "ir/text/Printer.h"
+#include "ir/verify/Verifier.h"
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/MemoryBuffer.h"
+#include "llvm/Support/Path.h"
+
+using namespace moec;
+
+llvm::Expected<std::unique_ptr<Module>> moec::readModule(llvm::StringRef bytes,
+                                                         llvm::StringRef file) {
+  auto module = looksLikeBinary(bytes) ? readBinary(bytes, file)
+                                       : parseModule(bytes, file);
+  if (!module)
+    return module.takeError();
+  if (llvm::Error err = verify(**module))
+    return attachSource(std::move(err), file, bytes);
+  return module;
+}
+
+/// The folder of a file, as an absolute path.
+static std::string folderOf(llvm::StringRef path) {
+  llvm::SmallString<128> absolute(path);
+  // Without a working directory a relative path stays what it is.
+  (void)llvm::sys::fs::make_absolute(absolute);
+  llvm::sys::path::remove_dots(absolute, /*remove_dot_dot=*/true);
+  return llvm::sys::path::parent_path(absolute).str();
+}
+
+llvm::Expected<std::unique_ptr<Module>> moec::loadModule(llvm::StringRef path) {
+  auto buffer = llvm::MemoryBuffer::getFileOrSTDIN(path);
+  if (!buffer)
+    return error(Location::inFile(path.str()))
+           << "cannot read: " << buffer.getError().message();
+  MOEC_ASSIGN(
+      std::unique_ptr<Module> module,
+      readModule((*buffer)->getBuffer(), path == "-" ? "<stdin>" : path));
+  module->baseFolder = folderOf(path == "-" ? "stdin" : path);
+  return std::move(module);
+}
+
+llvm::Error moec::saveModule(Module &module, llvm::StringRef path,
+                             ModuleForm form) {
+  std::string folder = folderOf(path);
+  if (!module.baseFolder.empty() && module.baseFolder != folder)
+    for (const auto &file : module.files())
+      if (!llvm::sys::path::is_absolute(file->path)) {
+        llvm::SmallString<128> absolute(module.baseFolder);
+        llvm::sys::path::append(absolute, file->path);
+        llvm::sys::path::remove_dots(absolute, /*remove_dot_dot=*/true);
+        file->path = absolute.str();
+      }
+  module.baseFolder = folder;
+  if (form == ModuleForm::text)
+    return writeFileAtomically(path, printModule(module));
+  MOEC_ASSIGN(std::string bytes, writeBinary(module));
+  return writeFileAtomically(path, bytes);
+}
