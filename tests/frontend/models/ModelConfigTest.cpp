@@ -1,0 +1,512 @@
+#include "frontend/models/ModelConfig.h"
+
+#include "frontend/gguf/GgufWriter.h"
+#include "frontend/models/OpenModel.h"
+#include "ir/support/Diagnostic.h"
+#include "tests/frontend/TestData.h"
+#include "tests/frontend/TinyModel.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+#include <cmath>
+
+using namespace moec;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+static llvm::Expected<ModelConfigResult> read(const TinyModel &model) {
+  MOEC_TRY(model.write());
+  MOEC_ASSIGN(Checkpoint checkpoint, openModel(model.folder.path()));
+  return readModelConfig(checkpoint);
+}
+
+static std::string failure(const TinyModel &model) {
+  auto result = read(model);
+  return result ? "(no error)" : toText(result.takeError());
+}
+
+/// The error after one setting of a small Llama is changed.
+static std::string failureWith(llvm::StringRef key, llvm::StringRef value) {
+  TinyModel model;
+  model.makeLlama();
+  model.set(key, value);
+  return failure(model);
+}
+
+TEST(ModelConfig, Llama) {
+  TinyModel model;
+  model.makeLlama();
+  model.set("rope_theta", "50000");
+  model.set("attention_bias", "true");
+  model.set("mlp_bias", "true");
+  auto result = read(model);
+  ASSERT_TRUE(bool(result));
+  const ModelConfig &config = result->config;
+  EXPECT_EQ(familyName(config.family), "llama");
+  EXPECT_EQ(config.layers, 2);
+  EXPECT_EQ(config.hidden, 16);
+  EXPECT_EQ(config.heads, 4);
+  EXPECT_EQ(config.kvHeads, 2);
+  EXPECT_EQ(config.headDim, 4);
+  EXPECT_EQ(config.ffn, 24);
+  EXPECT_EQ(config.vocab, 40);
+  EXPECT_EQ(config.context, 64);
+  EXPECT_EQ(config.normEps, 1e-6);
+  EXPECT_EQ(config.rope.theta, 50000);
+  EXPECT_EQ(config.rope.dims, 4);
+  EXPECT_FALSE(config.rope.interleaved);
+  EXPECT_TRUE(config.qkvBias && config.outBias && config.ffnBias);
+  EXPECT_FALSE(config.tiedEmbeddings);
+  EXPECT_EQ(config.attentionScale, 0.5);
+  EXPECT_EQ(config.bos, 1);
+  EXPECT_THAT(config.eos, ElementsAre(2));
+  EXPECT_TRUE(config.windows.empty());
+  EXPECT_FALSE(config.moe);
+  EXPECT_TRUE(result->warnings.empty());
+}
+
+TEST(ModelConfig, FamiliesDiffer) {
+  TinyModel qwen2;
+  qwen2.makeQwen2();
+  qwen2.set("sliding_window", "16");
+  qwen2.set("use_sliding_window", "false");
+  qwen2.set("max_window_layers", "1");
+  auto result = read(qwen2);
+  ASSERT_TRUE(bool(result));
+  EXPECT_TRUE(result->config.qkvBias);
+  EXPECT_FALSE(result->config.outBias);
+  EXPECT_TRUE(result->config.windows.empty());
+  qwen2.set("use_sliding_window", "true");
+  result = read(qwen2);
+  ASSERT_TRUE(bool(result));
+  EXPECT_THAT(result->config.windows, ElementsAre(0, 16));
+
+  TinyModel qwen3;
+  qwen3.makeQwen3();
+  result = read(qwen3);
+  ASSERT_TRUE(bool(result));
+  EXPECT_TRUE(result->config.qkNorm);
+  EXPECT_EQ(result->config.headDim, 8);
+  EXPECT_EQ(result->config.attentionScale, 1 / std::sqrt(8.0));
+  qwen3.unset("head_dim");
+  result = read(qwen3);
+  ASSERT_TRUE(bool(result));
+  EXPECT_EQ(result->config.headDim, 128);
+
+  TinyModel mistral;
+  mistral.makeLlama("mistral", "MistralForCausalLM");
+  mistral.set("sliding_window", "32");
+  result = read(mistral);
+  ASSERT_TRUE(bool(result));
+  EXPECT_THAT(result->config.windows, ElementsAre(32, 32));
+  mistral.set("layer_types", "[\"full_attention\", \"sliding_attention\"]");
+  result = read(mistral);
+  ASSERT_TRUE(bool(result));
+  EXPECT_THAT(result->config.windows, ElementsAre(0, 32));
+
+  TinyModel mixtral;
+  mixtral.makeMixtral();
+  result = read(mixtral);
+  ASSERT_TRUE(bool(result));
+  ASSERT_TRUE(result->config.moe);
+  EXPECT_EQ(result->config.moe->experts, 3);
+  EXPECT_EQ(result->config.moe->topk, 2);
+  EXPECT_EQ(result->config.moe->ffn, 24);
+  EXPECT_TRUE(result->config.moe->renormalize);
+  EXPECT_EQ(result->config.rope.theta, 1e6);
+
+  TinyModel gpt2;
+  gpt2.makeGpt2();
+  result = read(gpt2);
+  ASSERT_TRUE(bool(result));
+  EXPECT_EQ(result->config.norm, NormKind::layer);
+  EXPECT_EQ(result->config.position, PositionKind::learned);
+  EXPECT_EQ(activationName(result->config.activation), "gelu_tanh");
+  EXPECT_FALSE(result->config.gatedFfn);
+  EXPECT_TRUE(result->config.tiedEmbeddings);
+  EXPECT_EQ(result->config.ffn, 64);
+  EXPECT_EQ(result->config.normEps, 1e-5);
+}
+
+TEST(ModelConfig, EndsComeFromGenerationSettings) {
+  TinyModel model;
+  model.makeLlama();
+  model.folder.write("generation_config.json", "{\"eos_token_id\": [2, 7]}");
+  auto result = read(model);
+  ASSERT_TRUE(bool(result));
+  EXPECT_THAT(result->config.eos, ElementsAre(2, 7));
+  model.folder.write("generation_config.json", "{\"eos_token_id\": [2, -7]}");
+  EXPECT_THAT(failure(model), HasSubstr("generation_config.json:1:22: error: "
+                                        "expected 'eos_token_id' to hold token "
+                                        "ids, found -7"));
+}
+
+TEST(ModelConfig, UnknownSettingsAreWarnings) {
+  TinyModel model;
+  model.makeLlama();
+  model.set("favourite_colour", "\"green\"");
+  model.set("attention_dropout", "0.1");
+  auto result = read(model);
+  ASSERT_TRUE(bool(result));
+  EXPECT_THAT(result->warnings,
+              ElementsAre("the setting 'favourite_colour' is not known and was "
+                          "ignored"));
+}
+
+TEST(ModelConfig, SettingsThatChangeResultsAreErrors) {
+  EXPECT_EQ(failureWith("num_key_value_heads", "3").substr(0, 0), "");
+  TinyModel model;
+  model.makeLlama();
+  model.set("final_logit_softcapping", "30.0");
+  EXPECT_EQ(failure(model),
+            model.folder.file("config.json") +
+                ":16:30: error: the setting 'final_logit_softcapping' changes "
+                "results and is not supported, found 30\n"
+                " 16 |   \"final_logit_softcapping\": 30.0\n"
+                "    |                              ^");
+  for (llvm::StringRef neutral : {"null", "false"})
+    EXPECT_EQ(failureWith("final_logit_softcapping", neutral), "(no error)");
+  EXPECT_EQ(failureWith("partial_rotary_factor", "1.0"), "(no error)");
+  EXPECT_THAT(failureWith("partial_rotary_factor", "0.5"),
+              HasSubstr("not supported, found 0.5"));
+  EXPECT_THAT(failureWith("quantization_config", "{}"),
+              HasSubstr("not supported, found an object"));
+  EXPECT_THAT(failureWith("num_experts", "8"), HasSubstr("not supported"));
+  EXPECT_THAT(failureWith("num_local_experts", "8"),
+              HasSubstr("expected no experts in a 'llama' model"));
+  EXPECT_THAT(failureWith("hidden_act", "\"tanh\""),
+              HasSubstr("as 'hidden_act', found 'tanh'"));
+  EXPECT_THAT(failureWith("sliding_window", "8"),
+              HasSubstr("expected no sliding window in a 'llama' model"));
+  EXPECT_THAT(failureWith("layer_types", "[\"full_attention\"]"),
+              HasSubstr("an item for each of the 2 layers, found an array of "
+                        "1"));
+  EXPECT_THAT(failureWith("layer_types", "[\"full_attention\", \"mamba\"]"),
+              HasSubstr("expected 'full_attention', found the string 'mamba'"));
+  EXPECT_THAT(failureWith("model_type", "\"gemma\""),
+              HasSubstr("expected one of the model types gpt2, llama, mistral, "
+                        "mixtral, qwen2, qwen3, found 'gemma'"));
+  EXPECT_THAT(failureWith("architectures", "[\"LlamaModel\"]"),
+              HasSubstr("expected the architecture 'LlamaForCausalLM'"));
+
+  TinyModel mistral;
+  mistral.makeLlama("mistral", "MistralForCausalLM");
+  mistral.set("attention_bias", "true");
+  EXPECT_THAT(failure(mistral), HasSubstr("expected no attention biases"));
+  mistral.set("attention_bias", "false");
+  mistral.set("mlp_bias", "true");
+  EXPECT_THAT(failure(mistral), HasSubstr("expected no FFN biases"));
+  TinyModel qwen2;
+  qwen2.makeQwen2();
+  qwen2.set("attention_bias", "false");
+  EXPECT_THAT(failure(qwen2), HasSubstr("Qwen2 has biases on q, k and v"));
+  TinyModel gpt2;
+  gpt2.makeGpt2();
+  gpt2.set("scale_attn_weights", "false");
+  EXPECT_THAT(failure(gpt2), HasSubstr("'scale_attn_weights' false"));
+  gpt2.unset("scale_attn_weights");
+  gpt2.set("scale_attn_by_inverse_layer_idx", "true");
+  EXPECT_THAT(failure(gpt2), HasSubstr("not supported, found true"));
+}
+
+TEST(ModelConfig, NumbersThatDoNotFit) {
+  for (llvm::StringRef key : {"hidden_size", "num_hidden_layers",
+                              "num_attention_heads", "intermediate_size",
+                              "vocab_size", "max_position_embeddings"})
+    for (llvm::StringRef value : {"0", "-1", "99999999999", "1.5", "[]"})
+      EXPECT_THAT(failureWith(key, value),
+                  HasSubstr(("expected '" + key + "' to be an integer").str()));
+  TinyModel model;
+  model.makeLlama();
+  model.unset("hidden_size");
+  EXPECT_THAT(failure(model),
+              HasSubstr("expected the setting 'hidden_size', found none"));
+  EXPECT_THAT(failureWith("num_attention_heads", "5"),
+              HasSubstr("to divide 'hidden_size' (16), found 5"));
+  EXPECT_THAT(failureWith("num_key_value_heads", "3"),
+              HasSubstr("to divide the 4 query heads, found 3"));
+  EXPECT_THAT(failureWith("head_dim", "5"),
+              HasSubstr("an even number of elements"));
+  EXPECT_THAT(failureWith("rms_norm_eps", "0"),
+              HasSubstr("epsilon between 0 and 1"));
+  EXPECT_THAT(failureWith("rope_theta", "-1"),
+              HasSubstr("expected a positive rope theta"));
+  TinyModel mixtral;
+  mixtral.makeMixtral();
+  mixtral.set("num_experts_per_tok", "9");
+  EXPECT_EQ(failure(mixtral),
+            mixtral.folder.file("config.json") +
+                ":17:26: error: routes to 9 experts, but the model has 3\n"
+                " 17 |   \"num_experts_per_tok\": 9\n"
+                "    |                          ^\n" +
+                mixtral.folder.file("config.json") +
+                ":16:24: note: the number of experts is set here");
+}
+
+TEST(ModelConfig, RopeScaling) {
+  auto ropeOf = [](llvm::StringRef key, llvm::StringRef value) {
+    TinyModel model;
+    model.makeLlama();
+    model.set("head_dim", "8");
+    model.set(key, value);
+    auto result = read(model);
+    EXPECT_TRUE(bool(result));
+    return result->config.rope;
+  };
+  RopeConfig plain = ropeOf("rope_scaling", "null");
+  EXPECT_EQ(plain.frequencies()[1], 1 / std::pow(10000.0, 0.25));
+  RopeConfig linear =
+      ropeOf("rope_scaling", "{\"type\": \"linear\", \"factor\": 4}");
+  EXPECT_EQ(linear.frequencies()[1], plain.frequencies()[1] / 4);
+  RopeConfig newer =
+      ropeOf("rope_parameters",
+             "{\"rope_type\": \"default\", \"rope_theta\": 777}");
+  EXPECT_EQ(newer.theta, 777);
+  EXPECT_EQ(newer.scaling, RopeConfig::Scaling::none);
+  RopeConfig llama3 = ropeOf(
+      "rope_scaling",
+      "{\"rope_type\": \"llama3\", \"factor\": 8, \"low_freq_factor\": 1, "
+      "\"high_freq_factor\": 4, \"original_max_position_embeddings\": 100}");
+  auto frequencies = llama3.frequencies(), base = plain.frequencies();
+  // Wave lengths 6.3, 63, 628 and 6283: untouched, smoothed, divided twice.
+  EXPECT_EQ(frequencies[0], base[0]);
+  double smooth = (100 / (6.283185307179586476925 / base[1]) - 1) / 3;
+  EXPECT_NEAR(frequencies[1],
+              (1 - smooth) * base[1] / 8 + smooth * base[1], 1e-15);
+  EXPECT_EQ(frequencies[2], base[2] / 8);
+  EXPECT_EQ(frequencies[3], base[3] / 8);
+
+  EXPECT_THAT(failureWith("rope_scaling", "{\"type\": \"yarn\"}"),
+              HasSubstr("default, linear or llama3, found 'yarn'"));
+  EXPECT_THAT(failureWith("rope_scaling", "{\"type\": \"linear\"}"),
+              HasSubstr("expected 'factor' in 'rope_scaling', found none"));
+  EXPECT_THAT(
+      failureWith("rope_scaling", "{\"type\": \"linear\", \"factor\": 0}"),
+      HasSubstr("expected 'factor' to be positive, found 0"));
+  EXPECT_THAT(failureWith("rope_scaling", "3"), HasSubstr("to be an object"));
+  EXPECT_THAT(
+      failureWith("rope_scaling",
+                  "{\"type\": \"default\", \"mrope_section\": [1, 1]}"),
+      HasSubstr("multimodal rotary"));
+  EXPECT_THAT(
+      failureWith("rope_scaling",
+                  "{\"type\": \"llama3\", \"factor\": 8, \"low_freq_factor\": "
+                  "4, \"high_freq_factor\": 4, "
+                  "\"original_max_position_embeddings\": 100}"),
+      HasSubstr("expected 'high_freq_factor' above"));
+}
+
+//===----------------------------------------------------------------------===//
+// GGUF and llama2.c
+//===----------------------------------------------------------------------===//
+
+namespace {
+/// The metadata of a small GGUF model; tests add to it.
+struct TinyGguf {
+  GgufWriter writer;
+  TemporaryFolder folder;
+  std::vector<std::vector<uint8_t>> data;
+
+  explicit TinyGguf(const std::string &name = "llama", uint32_t kvHeads = 2) {
+    writer.addString("general.architecture", name);
+    writer.addString("general.name", "Tiny");
+    writer.addU32(name + ".block_count", 2);
+    writer.addU32(name + ".context_length", 64);
+    writer.addU32(name + ".embedding_length", 16);
+    writer.addU32(name + ".feed_forward_length", 24);
+    writer.addU32(name + ".attention.head_count", 4);
+    writer.addU32(name + ".attention.head_count_kv", kvHeads);
+    writer.addF32(name + ".attention.layer_norm_rms_epsilon", 1e-5f);
+    writer.addU32("tokenizer.ggml.bos_token_id", 1);
+    writer.addU32("tokenizer.ggml.eos_token_id", 2);
+    addTensor("token_embd.weight", {40, 16});
+  }
+  void addTensor(llvm::StringRef name, std::vector<int64_t> shape,
+                 float value = 0.5f) {
+    writer.addTensor(name, ElementType::f32, shape);
+    std::vector<float> values(size_t(*elementCount(shape)), value);
+    data.emplace_back(values.size() * 4);
+    encodeFromF32(ElementType::f32, values, data.back());
+  }
+  llvm::Expected<ModelConfigResult> read() {
+    std::vector<llvm::ArrayRef<uint8_t>> views(data.begin(), data.end());
+    MOEC_TRY(writer.write(folder.file("m.gguf"), views));
+    MOEC_ASSIGN(Checkpoint checkpoint, openModel(folder.file("m.gguf")));
+    return readModelConfig(checkpoint);
+  }
+  std::string failure() {
+    auto result = read();
+    return result ? "(no error)" : toText(result.takeError());
+  }
+};
+} // namespace
+
+TEST(ModelConfig, GgufLlama) {
+  TinyGguf model;
+  model.writer.addF32("llama.rope.freq_base", 5000.0f);
+  model.writer.addU32("tokenizer.ggml.eot_token_id", 5);
+  model.writer.addU32("llama.something_new", 1);
+  auto result = model.read();
+  ASSERT_TRUE(bool(result));
+  const ModelConfig &config = result->config;
+  EXPECT_EQ(config.name, "Tiny");
+  EXPECT_EQ(config.layers, 2);
+  EXPECT_EQ(config.vocab, 40);
+  EXPECT_EQ(config.headDim, 4);
+  EXPECT_TRUE(config.rope.interleaved);
+  EXPECT_EQ(config.rope.theta, 5000);
+  EXPECT_TRUE(config.tiedEmbeddings);
+  EXPECT_EQ(config.normEps, double(1e-5f));
+  EXPECT_THAT(config.eos, ElementsAre(2, 5));
+  EXPECT_THAT(result->warnings,
+              ElementsAre("the metadata key 'llama.something_new' is not known "
+                          "and was ignored"));
+}
+
+TEST(ModelConfig, GgufQwenAndExperts) {
+  TinyGguf qwen2("qwen2");
+  qwen2.addTensor("output.weight", {40, 16});
+  auto result = qwen2.read();
+  ASSERT_TRUE(bool(result));
+  EXPECT_TRUE(result->config.qkvBias);
+  EXPECT_FALSE(result->config.rope.interleaved);
+  EXPECT_FALSE(result->config.tiedEmbeddings);
+
+  TinyGguf qwen3("qwen3");
+  qwen3.writer.addU32("qwen3.attention.key_length", 8);
+  qwen3.writer.addU32("qwen3.attention.value_length", 8);
+  result = qwen3.read();
+  ASSERT_TRUE(bool(result));
+  EXPECT_TRUE(result->config.qkNorm);
+  EXPECT_EQ(result->config.headDim, 8);
+
+  TinyGguf mixtral;
+  mixtral.writer.addU32("llama.expert_count", 4);
+  mixtral.writer.addU32("llama.expert_used_count", 2);
+  result = mixtral.read();
+  ASSERT_TRUE(bool(result));
+  EXPECT_EQ(result->config.family, ModelFamily::mixtral);
+  EXPECT_EQ(result->config.moe->experts, 4);
+}
+
+TEST(ModelConfig, GgufRope) {
+  TinyGguf linear;
+  linear.writer.addString("llama.rope.scaling.type", "linear");
+  linear.writer.addF32("llama.rope.scaling.factor", 2.0f);
+  auto result = linear.read();
+  ASSERT_TRUE(bool(result));
+  EXPECT_EQ(result->config.rope.scaling, RopeConfig::Scaling::linear);
+  EXPECT_EQ(result->config.rope.factor, 2);
+
+  TinyGguf factors;
+  factors.addTensor("rope_freqs.weight", {2}, 4.0f);
+  result = factors.read();
+  ASSERT_TRUE(bool(result));
+  EXPECT_THAT(result->config.rope.divisors, ElementsAre(4, 4));
+  EXPECT_EQ(result->config.rope.frequencies()[0], 0.25);
+
+  TinyGguf wrong;
+  wrong.addTensor("rope_freqs.weight", {3});
+  EXPECT_THAT(wrong.failure(), HasSubstr("expected 2 rope factors"));
+  TinyGguf zero;
+  zero.addTensor("rope_freqs.weight", {2}, 0.0f);
+  EXPECT_THAT(zero.failure(), HasSubstr("expected positive rope factors"));
+  TinyGguf yarn;
+  yarn.writer.addString("llama.rope.scaling.type", "yarn");
+  EXPECT_THAT(yarn.failure(), HasSubstr("none or linear, found 'yarn'"));
+  TinyGguf partial;
+  partial.writer.addU32("llama.rope.dimension_count", 2);
+  EXPECT_THAT(partial.failure(), HasSubstr("the whole head of 4, found 2"));
+}
+
+TEST(ModelConfig, GgufErrors) {
+  EXPECT_THAT(TinyGguf("mamba").failure(),
+              HasSubstr("architectures llama, qwen2, qwen3, found 'mamba'"));
+  EXPECT_THAT(TinyGguf("llama", 3).failure(),
+              HasSubstr("to divide the 4 query heads, found 3"));
+  EXPECT_THAT(TinyGguf("llama", 0).failure(),
+              HasSubstr("at least one key and value head, found 0"));
+  TinyGguf softcap;
+  softcap.writer.addF32("llama.attn_logit_softcapping", 50);
+  EXPECT_THAT(softcap.failure(), HasSubstr("not supported, found 50"));
+  TinyGguf window;
+  window.writer.addU32("llama.attention.sliding_window", 8);
+  EXPECT_THAT(window.failure(), HasSubstr("expected no sliding window"));
+  TinyGguf values;
+  values.writer.addU32("llama.attention.value_length", 8);
+  EXPECT_THAT(values.failure(),
+              HasSubstr("expected heads of values as long as those of keys"));
+  TinyGguf experts;
+  experts.writer.addU32("llama.expert_count", 2);
+  experts.writer.addU32("llama.expert_used_count", 3);
+  EXPECT_THAT(experts.failure(),
+              HasSubstr("routes to 3 experts, but the model has 2"));
+  TinyGguf dense("qwen2");
+  dense.writer.addU32("qwen2.expert_count", 2);
+  EXPECT_THAT(dense.failure(),
+              HasSubstr("expected experts in architecture 'llama' only"));
+}
+
+TEST(ModelConfig, GgufMissingKeys) {
+  TemporaryFolder folder;
+  GgufWriter writer;
+  std::string path = folder.file("m.gguf");
+  auto failureNow = [&] {
+    EXPECT_EQ(toText(writer.write(path, {})), "");
+    auto checkpoint = openModel(path);
+    EXPECT_TRUE(bool(checkpoint));
+    auto result = readModelConfig(*checkpoint);
+    return result ? "(no error)" : toText(result.takeError());
+  };
+  EXPECT_THAT(failureNow(), HasSubstr("'general.architecture', found none"));
+  writer.addString("general.architecture", "llama");
+  EXPECT_THAT(failureNow(), HasSubstr("'llama.block_count', found none"));
+  writer.addU32("llama.block_count", 0);
+  EXPECT_THAT(failureNow(), HasSubstr("'llama.block_count' from 1 to"));
+  GgufWriter layers;
+  layers.addString("general.architecture", "llama");
+  layers.addU32("llama.block_count", 2);
+  layers.addU32("llama.embedding_length", 16);
+  layers.addI32s("llama.feed_forward_length", {24, 32});
+  writer = layers;
+  EXPECT_THAT(failureNow(),
+              HasSubstr("one positive integer for all layers, found 24 and 32"));
+}
+
+TEST(ModelConfig, OtherFiles) {
+  TemporaryFolder folder;
+  auto failureOf = [](const std::string &path) {
+    auto checkpoint = openModel(path);
+    return checkpoint ? "(no error)" : toText(checkpoint.takeError());
+  };
+  EXPECT_THAT(failureOf(folder.write("a.txt", "hello")),
+              HasSubstr("found a file of another kind"));
+  EXPECT_THAT(failureOf(folder.write("a.bin", "hello")),
+              HasSubstr("expected a llama2.c header of 28 bytes, found 5"));
+  EXPECT_THAT(failureOf(folder.write("a.safetensors", "hello")),
+              HasSubstr("name the directory that holds 'config.json'"));
+  EXPECT_THAT(failureOf(folder.file("none")), HasSubstr("cannot open"));
+}
+
+TEST(ModelConfig, RealModels) {
+  MOEC_REQUIRE_TEST_DATA();
+  auto stories = openModel(testData() + "/models/stories260K/stories260K.bin");
+  ASSERT_TRUE(bool(stories));
+  auto result = readModelConfig(*stories);
+  ASSERT_TRUE(bool(result));
+  EXPECT_EQ(result->config.hidden, 64);
+  EXPECT_EQ(result->config.ffn, 172);
+  EXPECT_EQ(result->config.headDim, 8);
+  EXPECT_EQ(result->config.kvHeads, 4);
+  EXPECT_TRUE(result->config.rope.interleaved);
+  EXPECT_TRUE(result->config.tiedEmbeddings);
+
+  auto tiny = openModel(testData() + "/models/tinystories-656k");
+  ASSERT_TRUE(bool(tiny));
+  result = readModelConfig(*tiny);
+  ASSERT_TRUE(bool(result));
+  EXPECT_EQ(result->config.vocab, 2048);
+  EXPECT_EQ(result->config.normEps, 1e-6);
+  EXPECT_TRUE(result->config.tiedEmbeddings);
+  EXPECT_TRUE(result->warnings.empty());
+}
