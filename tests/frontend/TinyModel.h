@@ -175,8 +175,7 @@ public:
       addBoth("ln_2", {16});
       addBoth("mlp.c_fc", {16, 64});
       addBoth("mlp.c_proj", {64, 16});
-      tensors.push_back(
-          {layer + "attn.bias", ElementType::u8, {1, 1, 32, 32}});
+      tensors.push_back({layer + "attn.bias", ElementType::u8, {1, 1, 32, 32}});
     }
     add(prefix + "ln_f.weight", {16});
     add(prefix + "ln_f.bias", {16});

@@ -131,8 +131,7 @@ TEST(GgufHeader, WrongStarts) {
   EXPECT_THAT(failure(Bytes().head(0, 0, 1)),
               HasSubstr("expected GGUF version 2 or 3, found 1"));
   EXPECT_THAT(failure(Bytes().head(0, 0, 4)), HasSubstr("found 4"));
-  EXPECT_THAT(failure(Bytes().head(0, 0, 0x03000000)),
-              HasSubstr("big-endian"));
+  EXPECT_THAT(failure(Bytes().head(0, 0, 0x03000000)), HasSubstr("big-endian"));
   EXPECT_EQ(failure(Bytes().head(0, 0, 2).data(0)), "(no error)");
 }
 
@@ -143,7 +142,8 @@ TEST(GgufHeader, HostileCounts) {
               HasSubstr("claims 18446744073709551615 tensors"));
   EXPECT_THAT(
       failure(Bytes().head(0, 1).u64(~uint64_t(0)).u64(0)),
-      HasSubstr("the key of metadata entry 0 needs 18446744073709551615 bytes"));
+      HasSubstr(
+          "the key of metadata entry 0 needs 18446744073709551615 bytes"));
   EXPECT_THAT(
       failure(Bytes().head(0, 1).string("k").u32(9).u32(4).u64(~uint64_t(0))),
       HasSubstr("the value of 'k' claims 18446744073709551615 items of u32"));
@@ -195,8 +195,9 @@ TEST(GgufHeader, HostileTensors) {
   EXPECT_THAT(one({uint64_t(1) << 62}, 0, 0, 4), HasSubstr("overflows"));
   EXPECT_THAT(one({4}, 10, 0, 4), HasSubstr("the unsupported type Q2_K"));
   EXPECT_THAT(one({4}, 99, 0, 4), HasSubstr("the unknown type tag 99"));
-  EXPECT_THAT(one({48}, 8, 0, 64),
-              HasSubstr("rows of a multiple of 32 elements for Q8_0, found 48"));
+  EXPECT_THAT(
+      one({48}, 8, 0, 64),
+      HasSubstr("rows of a multiple of 32 elements for Q8_0, found 48"));
   // 16 x 2 elements are a block's number, but a block may not cross rows.
   EXPECT_THAT(one({16, 2}, 8, 0, 64), HasSubstr("found 16"));
   EXPECT_THAT(one({4}, 0, 8, 64),
@@ -299,7 +300,7 @@ TEST(Gguf, WriterAndReaderAgree) {
   auto tooSmall = config.integer("llama.block_count", 3);
   ASSERT_FALSE(bool(tooSmall));
   EXPECT_THAT(toText(tooSmall.takeError()),
-              HasSubstr("m.gguf: at byte 97: error: expected "
+              HasSubstr("m.gguf: at byte 98: error: expected "
                         "'llama.block_count' to be an integer from 3"));
 }
 

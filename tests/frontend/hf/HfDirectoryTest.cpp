@@ -78,7 +78,8 @@ TEST(HfDirectory, SettingsHavePlaces) {
 TEST(HfDirectory, WhatIsMissing) {
   TemporaryFolder folder;
   EXPECT_THAT(openFailure(folder.file("none")), HasSubstr("found nothing"));
-  EXPECT_THAT(openFailure(folder.write("file", "x")), HasSubstr("found a file"));
+  EXPECT_THAT(openFailure(folder.write("file", "x")),
+              HasSubstr("found a file"));
   EXPECT_THAT(openFailure(folder.path()), HasSubstr("no 'config.json'"));
   folder.write("config.json", "[]");
   EXPECT_THAT(openFailure(folder.path()),

@@ -210,9 +210,9 @@ TEST(ModelConfig, SettingsThatChangeResultsAreErrors) {
 }
 
 TEST(ModelConfig, NumbersThatDoNotFit) {
-  for (llvm::StringRef key : {"hidden_size", "num_hidden_layers",
-                              "num_attention_heads", "intermediate_size",
-                              "vocab_size", "max_position_embeddings"})
+  for (llvm::StringRef key :
+       {"hidden_size", "num_hidden_layers", "num_attention_heads",
+        "intermediate_size", "vocab_size", "max_position_embeddings"})
     for (llvm::StringRef value : {"0", "-1", "99999999999", "1.5", "[]"})
       EXPECT_THAT(failureWith(key, value),
                   HasSubstr(("expected '" + key + "' to be an integer").str()));
@@ -258,9 +258,8 @@ TEST(ModelConfig, RopeScaling) {
   RopeConfig linear =
       ropeOf("rope_scaling", "{\"type\": \"linear\", \"factor\": 4}");
   EXPECT_EQ(linear.frequencies()[1], plain.frequencies()[1] / 4);
-  RopeConfig newer =
-      ropeOf("rope_parameters",
-             "{\"rope_type\": \"default\", \"rope_theta\": 777}");
+  RopeConfig newer = ropeOf(
+      "rope_parameters", "{\"rope_type\": \"default\", \"rope_theta\": 777}");
   EXPECT_EQ(newer.theta, 777);
   EXPECT_EQ(newer.scaling, RopeConfig::Scaling::none);
   RopeConfig llama3 = ropeOf(
@@ -271,8 +270,8 @@ TEST(ModelConfig, RopeScaling) {
   // Wave lengths 6.3, 63, 628 and 6283: untouched, smoothed, divided twice.
   EXPECT_EQ(frequencies[0], base[0]);
   double smooth = (100 / (6.283185307179586476925 / base[1]) - 1) / 3;
-  EXPECT_NEAR(frequencies[1],
-              (1 - smooth) * base[1] / 8 + smooth * base[1], 1e-15);
+  EXPECT_NEAR(frequencies[1], (1 - smooth) * base[1] / 8 + smooth * base[1],
+              1e-15);
   EXPECT_EQ(frequencies[2], base[2] / 8);
   EXPECT_EQ(frequencies[3], base[3] / 8);
 
@@ -284,10 +283,9 @@ TEST(ModelConfig, RopeScaling) {
       failureWith("rope_scaling", "{\"type\": \"linear\", \"factor\": 0}"),
       HasSubstr("expected 'factor' to be positive, found 0"));
   EXPECT_THAT(failureWith("rope_scaling", "3"), HasSubstr("to be an object"));
-  EXPECT_THAT(
-      failureWith("rope_scaling",
-                  "{\"type\": \"default\", \"mrope_section\": [1, 1]}"),
-      HasSubstr("multimodal rotary"));
+  EXPECT_THAT(failureWith("rope_scaling",
+                          "{\"type\": \"default\", \"mrope_section\": [1, 1]}"),
+              HasSubstr("multimodal rotary"));
   EXPECT_THAT(
       failureWith("rope_scaling",
                   "{\"type\": \"llama3\", \"factor\": 8, \"low_freq_factor\": "
@@ -469,8 +467,9 @@ TEST(ModelConfig, GgufMissingKeys) {
   layers.addU32("llama.embedding_length", 16);
   layers.addI32s("llama.feed_forward_length", {24, 32});
   writer = layers;
-  EXPECT_THAT(failureNow(),
-              HasSubstr("one positive integer for all layers, found 24 and 32"));
+  EXPECT_THAT(
+      failureNow(),
+      HasSubstr("one positive integer for all layers, found 24 and 32"));
 }
 
 TEST(ModelConfig, OtherFiles) {

@@ -118,8 +118,8 @@ TEST(WeightMap, Gpt2IsTransposedAndSplit) {
     auto opened = open(model);
     ASSERT_TRUE(bool(opened));
     EXPECT_TRUE(opened->map.warnings().empty());
-    auto fused = TinyModel::valuesOf(
-        model.tensor(prefix + "h.1.attn.c_attn.weight"));
+    auto fused =
+        TinyModel::valuesOf(model.tensor(prefix + "h.1.attn.c_attn.weight"));
     auto fusedBias =
         TinyModel::valuesOf(model.tensor(prefix + "h.1.attn.c_attn.bias"));
     size_t part = 0;
@@ -247,15 +247,16 @@ struct GgufMixtral {
 
   std::string write(bool isStacked) {
     writer.addString("general.architecture", "llama");
-    for (auto [key, value] : std::initializer_list<
-             std::pair<const char *, uint32_t>>{{"block_count", 1},
-                                                {"context_length", 8},
-                                                {"embedding_length", 4},
-                                                {"feed_forward_length", 6},
-                                                {"attention.head_count", 1},
-                                                {"expert_count", 3},
-                                                {"expert_used_count", 1},
-                                                {"vocab_size", 5}})
+    for (auto [key, value] :
+         std::initializer_list<std::pair<const char *, uint32_t>>{
+             {"block_count", 1},
+             {"context_length", 8},
+             {"embedding_length", 4},
+             {"feed_forward_length", 6},
+             {"attention.head_count", 1},
+             {"expert_count", 3},
+             {"expert_used_count", 1},
+             {"vocab_size", 5}})
       writer.addU32(std::string("llama.") + key, value);
     writer.addF32("llama.attention.layer_norm_rms_epsilon", 1e-5f);
     add("token_embd.weight", {5, 4});
