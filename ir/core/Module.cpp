@@ -104,6 +104,10 @@ void Module::eraseWeight(Weight *weight) {
   llvm::erase_if(weightList, [&](auto &item) { return item.get() == weight; });
 }
 
+void Module::eraseState(State *state) {
+  llvm::erase_if(stateList, [&](auto &item) { return item.get() == state; });
+}
+
 void Module::eraseProgram(Program *program) {
   llvm::erase_if(programList,
                  [&](auto &item) { return item.get() == program; });

@@ -109,6 +109,8 @@ public:
   /// Removes a weight that no op and no expression uses.
   void eraseWeight(Weight *weight);
   void eraseProgram(Program *program);
+  /// Removes a state that no program takes.
+  void eraseState(State *state);
 
   /// Facts that hosts need (context length, ids, ...), by key.
   std::map<std::string, std::string> facts;
