@@ -9,6 +9,7 @@
 #pragma once
 
 #include "codegen/emit/AnySpec.h"
+#include "codegen/emit/KernelCode.h"
 #include "llvm/ADT/ArrayRef.h"
 #include "llvm/ADT/SmallVector.h"
 #include "llvm/ADT/StringRef.h"
@@ -34,24 +35,8 @@ llvm::StringRef variantName(CpuLevel level);
 /// LLVM names of the features that a host must have: `avx2`, `fma`, ...
 llvm::ArrayRef<llvm::StringRef> requiredFeatures(CpuLevel level);
 
-/// One factor of the number of tasks: ceil(extent / divisor), where the extent
-/// is a launch extent by index or, for `extent` < 0, the number `constant`.
-struct GridFactor {
-  int extent = -1;
-  int64_t constant = 1;
-  int64_t divisor = 1;
-};
-
-/// How a kernel wants its weight in memory: plan.fbs, `panels` and
-/// `gated_panels`.
-struct WeightLayout {
-  bool gated = false;
-  ElementType element = ElementType::f32;
-  unsigned panel = 0;
-  unsigned group = 0;
-
-  friend bool operator==(const WeightLayout &, const WeightLayout &) = default;
-};
+using kernel::GridFactor;
+using kernel::WeightLayout;
 
 /// A kernel as a plan stores it.
 struct CpuKernel {

@@ -18,8 +18,11 @@ using namespace moec::cpu;
 static constexpr unsigned kStreams = 4;
 /// A slab's chunk and the tile it feeds stay in an L1 of 32 KiB or more.
 static constexpr int64_t kSlabBytesInL1 = 40 << 10;
-/// The rows of a block stay in half of an L2 of 1 MiB.
-static constexpr int64_t kBlockBytes = 384 << 10;
+/// A block's rows are read again for each panel, from L2 or at worst L3, and
+/// the more there are, the less often weights are: this many, unless they take
+/// more bytes than an L2 has.
+static constexpr int64_t kBlockRows = 132;
+static constexpr int64_t kBlockBytes = 2 << 20;
 
 GemmCore::GemmCore(Emitter &e, const GemmTraits &traits)
     : e(e), traits(traits) {
@@ -70,7 +73,7 @@ GemmCore::GemmCore(Emitter &e, const GemmTraits &traits)
     rowStride = (divideCeil(uint64_t(steps * aStepBytes), 64) | 1) * 64;
   int64_t most = tileRows[0];
   rowsPerBlock = std::clamp(kBlockBytes / rowStride / most * most, 2 * most,
-                            96 / most * most);
+                            kBlockRows / most * most);
   tileStride = rowsPerBlock * panel * 4;
   tileOffset = packs ? alignTo(rowsPerBlock * rowStride, 64) : 0;
 }

@@ -1,22 +1,17 @@
 //===- KernelHarness.cpp --------------------------------------------------===//
 
 #include "tests/codegen/KernelHarness.h"
+#include "ir/support/Diagnostic.h"
 #include "ir/support/QuantizedBlocks.h"
-#include "llvm/ExecutionEngine/Orc/LLJIT.h"
-#include "llvm/IR/LegacyPassManager.h"
-#include "llvm/IR/Module.h"
-#include "llvm/IRReader/IRReader.h"
-#include "llvm/MC/TargetRegistry.h"
-#include "llvm/Support/SmallVectorMemoryBuffer.h"
-#include "llvm/Support/SourceMgr.h"
-#include "llvm/Support/TargetSelect.h"
-#include "llvm/Target/TargetMachine.h"
+#include "runtime/cpu/jit/Compile.h"
+#include "runtime/cpu/jit/Load.h"
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/ADT/StringMap.h"
 #include "llvm/TargetParser/Host.h"
 
 #include <cmath>
 #include <cstdlib>
 #include <map>
-#include <mutex>
 
 using namespace llvm;
 using namespace moec;
@@ -140,69 +135,41 @@ bool test::hostRuns(cpu::CpuLevel level) {
   });
 }
 
-static std::unique_ptr<Module> parseKernel(const cpu::CpuKernel &kernel,
-                                           LLVMContext &context) {
-  SMDiagnostic diagnostic;
-  auto module = parseIR(MemoryBufferRef(kernel.bitcode, kernel.symbol),
-                        diagnostic, context);
-  if (!module)
-    report_fatal_error(diagnostic.getMessage());
-  return module;
-}
-
-static orc::LLJIT &jit() {
-  static std::unique_ptr<orc::LLJIT> instance = [] {
-    InitializeNativeTarget();
-    InitializeNativeTargetAsmPrinter();
-    auto builder = cantFail(orc::JITTargetMachineBuilder::detectHost());
-    builder.setCPU("x86-64"); // Features come with the functions.
-    builder.setCodeGenOptLevel(CodeGenOptLevel::Default);
-    return cantFail(orc::LLJITBuilder()
-                        .setJITTargetMachineBuilder(std::move(builder))
-                        .create());
-  }();
-  return *instance;
+static SmallVector<char, 0> compileObject(const cpu::CpuKernel &kernel,
+                                          cpu::CpuLevel level) {
+  SmallVector<std::string> features;
+  for (StringRef feature : cpu::requiredFeatures(level))
+    features.push_back(("+" + feature).str());
+  auto object = jit::compile(kernel.bitcode, join(features, ","));
+  if (!object)
+    report_fatal_error(Twine(toText(object.takeError())));
+  return std::move(*object);
 }
 
 const Compiled &test::compiled(const kernel::AnySpec &spec,
                                cpu::CpuLevel level) {
   static std::map<std::pair<std::string, cpu::CpuLevel>, Compiled> cache;
+  static std::vector<std::unique_ptr<jit::LoadedCode>> loaded;
   auto key = std::pair(kernel::describe(spec), level);
   if (auto found = cache.find(key); found != cache.end())
     return found->second;
   Compiled made;
   made.kernel = cpu::emitCpu(spec, level);
-  auto context = std::make_unique<LLVMContext>();
-  auto module = parseKernel(made.kernel, *context);
-  // Levels share symbol names, so each module gets a library of its own.
-  auto &library = cantFail(jit().createJITDylib(made.kernel.symbol + "." +
-                                                cpu::variantName(level).str()));
-  cantFail(jit().addIRModule(
-      library, orc::ThreadSafeModule(std::move(module), std::move(context))));
-  // No symbol but the kernel's is in reach: what it calls would be missing.
-  made.function =
-      cantFail(jit().lookup(library, made.kernel.symbol)).toPtr<MoecKernel>();
+  SmallVector<char, 0> object = compileObject(made.kernel, level);
+  auto code = jit::LoadedCode::load({StringRef(object.data(), object.size())});
+  if (!code)
+    report_fatal_error(Twine(toText(code.takeError())));
+  const char *symbol = made.kernel.symbol.c_str();
+  void *address = nullptr;
+  if (Error err = (*code)->lookup({symbol}, {address}))
+    report_fatal_error(Twine(toText(std::move(err))));
+  made.function = reinterpret_cast<MoecKernel>(address);
+  loaded.push_back(std::move(*code));
   return cache.emplace(key, std::move(made)).first->second;
 }
 
-size_t test::objectSize(const cpu::CpuKernel &kernel) {
-  jit();
-  LLVMContext context;
-  auto module = parseKernel(kernel, context);
-  std::string triple = sys::getProcessTriple();
-  std::string message;
-  const Target *target = TargetRegistry::lookupTarget(triple, message);
-  std::unique_ptr<TargetMachine> machine(target->createTargetMachine(
-      triple, "x86-64", "", TargetOptions(), Reloc::PIC_));
-  module->setTargetTriple(triple);
-  module->setDataLayout(machine->createDataLayout());
-  SmallVector<char, 0> object;
-  raw_svector_ostream os(object);
-  legacy::PassManager passes;
-  machine->addPassesToEmitFile(passes, os, nullptr,
-                               CodeGenFileType::ObjectFile);
-  passes.run(*module);
-  return object.size();
+size_t test::objectSize(const cpu::CpuKernel &kernel, cpu::CpuLevel level) {
+  return compileObject(kernel, level).size();
 }
 
 //===- Running ------------------------------------------------------------===//

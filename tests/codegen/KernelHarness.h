@@ -77,7 +77,7 @@ struct Compiled {
 };
 const Compiled &compiled(const kernel::AnySpec &spec, cpu::CpuLevel level);
 /// Compiles to an object without running it; its size.
-size_t objectSize(const cpu::CpuKernel &kernel);
+size_t objectSize(const cpu::CpuKernel &kernel, cpu::CpuLevel level);
 
 /// error <= c * typed error + floor, by the largest absolute error of a
 /// tensor. `typed` is what a computation that rounds every result to f32 (and
