@@ -11,22 +11,25 @@ namespace {
 struct Field {
   llvm::StringLiteral name;
   int64_t Llama2cHeader::*member;
+  int64_t max;
 };
 } // namespace
-
-static constexpr std::array<Field, 7> kFields = {{
-    {"dim", &Llama2cHeader::dim},
-    {"hidden_dim", &Llama2cHeader::ffn},
-    {"n_layers", &Llama2cHeader::layers},
-    {"n_heads", &Llama2cHeader::heads},
-    {"n_kv_heads", &Llama2cHeader::kvHeads},
-    {"vocab_size", &Llama2cHeader::vocab},
-    {"seq_len", &Llama2cHeader::context},
-}};
 
 /// Larger than any model of this format, and small enough that no product of
 /// two overflows.
 static constexpr int64_t kMaxField = 1 << 24;
+/// What is made for each layer stays small.
+static constexpr int64_t kMaxLayers = 1 << 14;
+
+static constexpr std::array<Field, 7> kFields = {{
+    {"dim", &Llama2cHeader::dim, kMaxField},
+    {"hidden_dim", &Llama2cHeader::ffn, kMaxField},
+    {"n_layers", &Llama2cHeader::layers, kMaxLayers},
+    {"n_heads", &Llama2cHeader::heads, kMaxField},
+    {"n_kv_heads", &Llama2cHeader::kvHeads, kMaxField},
+    {"vocab_size", &Llama2cHeader::vocab, kMaxField},
+    {"seq_len", &Llama2cHeader::context, kMaxField},
+}};
 
 /// The first bytes of version 1 and later: "ak42".
 static constexpr uint32_t kLaterMagic = 0x616b3432;
@@ -49,10 +52,10 @@ static llvm::Expected<Llama2cHeader> parseHeader(llvm::ArrayRef<uint8_t> start,
       header.tied = value > 0;
       value = value < 0 ? -value : value;
     }
-    if (value < 1 || value > kMaxField)
+    if (value < 1 || value > kFields[i].max)
       return error(Location::atByte(path.str(), int64_t(4 * i)))
-             << "expected '" << kFields[i].name << "' from 1 to " << kMaxField
-             << " in the llama2.c header, found " << value;
+             << "expected '" << kFields[i].name << "' from 1 to "
+             << kFields[i].max << " in the llama2.c header, found " << value;
     header.*kFields[i].member = value;
   }
   if (header.dim % header.heads || header.dim / header.heads % 2)
