@@ -4,6 +4,8 @@
 #include "runtime/text/Unicode.h"
 #include "llvm/ADT/STLExtras.h"
 
+#include <vector>
+
 using namespace moec;
 
 static constexpr llvm::StringLiteral kSupported =
@@ -74,6 +76,43 @@ static bool findDefaultSystem(llvm::StringRef source, ChatTemplate &chat) {
   return true;
 }
 
+/// The text that a template prints outside of its expressions, each piece on
+/// its own, with blocks trimmed and tags stripped to the left as for chat
+/// templates. Empty pieces are left out.
+static std::vector<std::string> literalText(llvm::StringRef source) {
+  std::vector<std::string> pieces;
+  source.consume_back("\n");
+  enum { None, Tag, Expression, Trimmed } before = None;
+  while (true) {
+    size_t open = source.find('{');
+    while (open != source.npos && open + 1 < source.size() &&
+           !llvm::StringRef("{%#").contains(source[open + 1]))
+      open = source.find('{', open + 1);
+    llvm::StringRef text = source.substr(0, open);
+    llvm::StringRef tag = open == source.npos ? "" : source.substr(open);
+    if (before == Tag)
+      text.consume_front("\n");
+    if (before == Trimmed)
+      text = text.ltrim();
+    if (tag.size() > 2 && tag[2] == '-')
+      text = text.rtrim();
+    else if (tag.size() > 1 && tag[1] != '{' &&
+             (text.rtrim(" \t").empty() ? before != Expression
+                                        : text.rtrim(" \t").ends_with("\n")))
+      text = text.rtrim(" \t");
+    if (!text.empty())
+      pieces.push_back(text.str());
+    if (tag.size() < 2)
+      return pieces;
+    const char *end = tag[1] == '{' ? "}}" : tag[1] == '%' ? "%}" : "#}";
+    size_t close = tag.find(end, 2);
+    if (close == tag.npos)
+      return pieces;
+    before = tag[close - 1] == '-' ? Trimmed : tag[1] == '{' ? Expression : Tag;
+    source = tag.substr(close + 2);
+  }
+}
+
 static ChatFamily chatMlFamily(llvm::StringRef source, ChatTemplate &chat) {
   auto has = [&](llvm::StringRef part) { return source.contains(part); };
   bool readsMessages = (has("message['role']") || has("message.role")) &&
@@ -109,18 +148,35 @@ ChatTemplate moec::recogniseChatTemplate(llvm::StringRef source) {
     chat.family = chatMlFamily(source, chat);
   } else if (has("<|start_header_id|>") && has("<|eot_id|>") && has("trim") &&
              !has("<think>")) {
-    chat.family = has("Cutting Knowledge Date: December 2023")
-                      ? ChatFamily::Llama31
-                      : ChatFamily::Llama3;
+    bool knowsDates = has("Cutting Knowledge Date");
+    bool asIn31 = has("\"Cutting Knowledge Date: December 2023\\n\" }}") &&
+                  has("\"Today Date: \" + date_string + \"\\n\\n\" }}");
+    if (!knowsDates)
+      chat.family = ChatFamily::Llama3;
+    else if (asIn31)
+      chat.family = ChatFamily::Llama31;
     chat.alwaysPrompts = !has("add_generation_prompt");
   } else if (has("<<SYS>>") && has("bos_token + '[INST] '") &&
-             has(".strip()") && has("' [/INST]'")) {
-    chat.family = ChatFamily::Llama2;
+             has(".strip()") && has("' [/INST]'") &&
+             !has("add_generation_prompt")) {
+    // Some have a system message of their own, mostly switched off.
+    bool speaksForSystem =
+        has("set system_message = '") || has("set system_message = \"");
+    if (!speaksForSystem || has("elif false == true"))
+      chat.family = ChatFamily::Llama2;
   } else if (has("'<|user|>\\n'") && has("'<|assistant|>\\n'") &&
              has("'<|system|>\\n'") && has("+ eos_token") &&
              has("loop.last and add_generation_prompt")) {
     chat.family = ChatFamily::Zephyr;
   }
+  // The renderers print what expressions give and nothing else, but for the
+  // line that ends each of Zephyr's.
+  std::vector<std::string> literals = literalText(source);
+  bool asExpected = literals.empty();
+  if (chat.family == ChatFamily::Zephyr)
+    asExpected = literals == std::vector<std::string>(4, "\n");
+  if (chat.family != ChatFamily::None && !asExpected)
+    chat.family = ChatFamily::Unrecognised;
   return chat;
 }
 

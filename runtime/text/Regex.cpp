@@ -33,7 +33,10 @@ static std::string textOf(int code) {
 static llvm::Expected<std::string> toPcre2(llvm::StringRef pattern,
                                            llvm::StringRef name) {
   constexpr llvm::StringLiteral kSpace = "\\p{Z}\\t-\\r\\x{85}";
-  constexpr llvm::StringLiteral kWord = "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}";
+  // The ranges are letters in circles and squares, which are symbols.
+  constexpr llvm::StringLiteral kWord =
+      "\\p{L}\\p{M}\\p{N}\\p{Pc}\\x{24B6}-\\x{24E9}\\x{1F130}-\\x{1F149}"
+      "\\x{1F150}-\\x{1F169}\\x{1F170}-\\x{1F189}";
   constexpr llvm::StringLiteral kHex = "0-9A-Fa-f";
   std::string out;
   bool inClass = false;

@@ -138,6 +138,12 @@ bool moec::isUnicodeSpace(uint32_t code) {
 }
 
 bool moec::isWordChar(uint32_t code) {
+  // Joiners, and letters in circles and squares, which are symbols.
+  if (code == 0x200C || code == 0x200D || (code >= 0x24B6 && code <= 0x24E9) ||
+      (code >= 0x1F130 && code <= 0x1F149) ||
+      (code >= 0x1F150 && code <= 0x1F169) ||
+      (code >= 0x1F170 && code <= 0x1F189))
+    return true;
   switch (utf8proc_category(utf8proc_int32_t(code))) {
   case UTF8PROC_CATEGORY_LU:
   case UTF8PROC_CATEGORY_LL:

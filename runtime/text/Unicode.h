@@ -36,7 +36,8 @@ size_t appendLossyUtf8(std::string &out, llvm::StringRef bytes, bool final);
 
 /// White_Space of Unicode.
 bool isUnicodeSpace(uint32_t code);
-/// Letters, marks, numbers and connector punctuation.
+/// A character of a word as regular expressions have it: letters, marks,
+/// decimal digits, connectors, joiners.
 bool isWordChar(uint32_t code);
 
 enum class NormalForm { Nfc, Nfd, Nfkc, Nfkd };
