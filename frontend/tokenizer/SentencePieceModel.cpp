@@ -201,7 +201,9 @@ static void setDecoder(const Description &description, TokenizerAsset &asset) {
   if ((description.flags & (kAddDummyPrefix | kRemoveExtraSpaces)) &&
       !(description.flags & kSpaceAsSuffix)) {
     decoder.stripStart = " ";
-    decoder.stripCount = 1;
+    // Where the normalizer leaves no leading space, none is decoded either.
+    decoder.stripCount =
+        description.flags & kRemoveExtraSpaces ? UINT32_MAX : 1;
   }
 }
 

@@ -19,7 +19,7 @@ void Regex::Matcher::FreeMatch::operator()(pcre2_match_data_8 *match) const {
 
 static constexpr size_t kMaxPatternBytes = 1 << 16;
 /// Steps that one match may take: a split that needs more is no split of words.
-static constexpr uint32_t kMatchLimit = 50'000'000;
+static constexpr uint32_t kMatchLimit = 10'000'000;
 static constexpr uint32_t kHeapLimitKiB = 256 << 10;
 
 static std::string textOf(int code) {

@@ -66,9 +66,12 @@ std::string StreamDecoder::push(int32_t id) {
     return {};
   }
   std::string out = endByteRun();
+  if (id == asset.unknown && !decoder.unknown.empty()) {
+    // Its spaces are its own, at the beginning too.
+    stripsLeft = 0;
+    return out + decoder.unknown;
+  }
   std::string text = piece.text;
-  if (id == asset.unknown && !decoder.unknown.empty())
-    text = decoder.unknown;
   for (auto [index, replacement] : llvm::enumerate(decoder.replace)) {
     if (isFirst && decoder.dropInFirst && index == 0)
       text = replaceIn(text, {replacement.from, ""});

@@ -12,13 +12,11 @@ static constexpr float kUnknownPenalty = 10.0f;
 
 UnigramModel::UnigramModel(const TokenizerAsset &asset) : asset(asset) {
   byteId.fill(-1);
-  bool first = true;
   for (auto [id, piece] : llvm::enumerate(asset.pieces)) {
     switch (piece.type) {
     case PieceType::Normal:
-      leastScore = first ? piece.score : std::min(leastScore, piece.score);
-      bestScore = first ? piece.score : std::max(bestScore, piece.score);
-      first = false;
+      leastScore = std::min(leastScore, piece.score);
+      bestScore = std::max(bestScore, piece.score);
       [[fallthrough]];
     case PieceType::UserDefined:
       pieces.insert(piece.text, int32_t(id));

@@ -5,6 +5,7 @@
 #include "runtime/text/Trie.h"
 
 #include <array>
+#include <limits>
 #include <vector>
 
 namespace moec {
@@ -22,7 +23,11 @@ private:
   const TokenizerAsset &asset;
   Trie pieces;
   std::array<int32_t, 256> byteId;
-  float leastScore = 0, bestScore = 0;
+  /// Of the normal pieces. The library's best is never below the smallest
+  /// positive number, which is what makes user-defined pieces win: scores are
+  /// logarithms.
+  float leastScore = std::numeric_limits<float>::max();
+  float bestScore = std::numeric_limits<float>::min();
 };
 
 } // namespace moec
