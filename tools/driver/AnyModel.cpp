@@ -1,0 +1,118 @@
+#include "tools/driver/AnyModel.h"
+
+#include "frontend/importer/Importer.h"
+#include "ir/binary/Binary.h"
+#include "ir/binary/ModuleFile.h"
+#include "ir/support/MappedFile.h"
+#include "ir/support/Parallel.h"
+#include "ir/support/QuantizedBlocks.h"
+#include "runtime/program/Plan.h"
+#include "runtime/schema/plan_generated.h"
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/Path.h"
+
+using namespace moec;
+
+/// The module that a plan embeds; null if it embeds none.
+static llvm::Expected<std::unique_ptr<Module>>
+embeddedModule(const runtime::Plan &plan) {
+  auto *bytes = plan->module_();
+  if (!bytes || !bytes->size())
+    return nullptr;
+  llvm::StringRef text(reinterpret_cast<const char *>(bytes->data()),
+                       bytes->size());
+  MOEC_ASSIGN(std::unique_ptr<Module> module, readModule(text, plan.path()));
+  module->baseFolder = llvm::sys::path::parent_path(plan.path()).str();
+  return std::move(module);
+}
+
+llvm::Expected<AnyModel> moec::openAnyModel(llvm::StringRef path,
+                                            llvm::StringRef tokenizer) {
+  AnyModel model;
+  if (!llvm::sys::fs::is_directory(path)) {
+    MOEC_ASSIGN(auto file, MappedFile::open(path));
+    auto bytes = file->bytes();
+    if (runtime::looksLikePlan(bytes)) {
+      MOEC_ASSIGN(model.plan, runtime::Plan::open(path));
+      MOEC_ASSIGN(model.module, embeddedModule(*model.plan));
+      return std::move(model);
+    }
+    if (looksLikeBinary(llvm::toStringRef(bytes)) || path.ends_with(".moe")) {
+      MOEC_ASSIGN(model.module, loadModule(path));
+      return std::move(model);
+    }
+  }
+  ImportOptions options;
+  options.tokenizer = tokenizer.str();
+  MOEC_ASSIGN(ImportedModel imported, importModel(path, options));
+  model.module = std::move(imported.module);
+  model.warnings = std::move(imported.warnings);
+  return std::move(model);
+}
+
+llvm::Expected<std::vector<uint8_t>>
+moec::materializeBytes(const Weight &weight, TensorReader &reader,
+                       unsigned threads) {
+  ElementType element = weight.type().element();
+  std::vector<const Expr *> parts = pieces(*weight.expr);
+  uint64_t elements = *weight.type().staticElements();
+  std::vector<uint8_t> bytes(*byteSize(element, elements));
+  std::vector<uint64_t> starts{0};
+  for (const Expr *part : parts)
+    starts.push_back(starts.back() + *part->type.staticElements());
+  llvm::Error err = parallelFor(
+      parts.size(), threads ? threads : defaultThreads(),
+      [&](uint64_t i) -> llvm::Error {
+        MOEC_ASSIGN(std::vector<float> numbers, materialize(*parts[i], reader));
+        uint64_t first = *byteSize(element, starts[i]);
+        uint64_t size = *byteSize(element, numbers.size());
+        encodeFromF32(element, numbers,
+                      llvm::MutableArrayRef(bytes).slice(first, size));
+        return llvm::Error::success();
+      });
+  if (err)
+    return moec::withNote(std::move(err), weight.loc,
+                          "while computing weight '" + weight.name + "'");
+  return bytes;
+}
+
+llvm::Expected<std::shared_ptr<const runtime::Model>>
+moec::loadForRunning(AnyModel model, const CompileRequest &request,
+                     runtime::ModelOptions options) {
+  if (!model.plan) {
+    CompileRequest forHost = request;
+    if (forHost.levels.empty())
+      forHost.levels = hostLevels();
+    std::string base = model.module->baseFolder;
+    MOEC_ASSIGN(CompileResult compiled,
+                compileModule(*model.module, forHost));
+    MOEC_ASSIGN(model.plan,
+                runtime::Plan::fromBytes(
+                    std::vector<uint8_t>(compiled.plan.begin(),
+                                         compiled.plan.end()),
+                    base.empty() ? model.module->name() : base + "/plan"));
+  }
+  // The module outlives the loading, which alone asks for weights.
+  std::shared_ptr<Module> module = std::move(model.module);
+  auto reader = std::make_shared<CheckpointReader>(
+      module ? module->baseFolder : std::string());
+  if (module)
+    options.materializer = [module, reader](llvm::StringRef name)
+        -> llvm::Expected<runtime::HostTensor> {
+      Weight *weight = module->findWeight(name);
+      if (!weight)
+        return error() << "the plan's module has no weight '" << name << "'";
+      MOEC_ASSIGN(std::vector<uint8_t> bytes,
+                  materializeBytes(*weight, *reader));
+      auto owner = std::make_shared<std::vector<uint8_t>>(std::move(bytes));
+      runtime::HostTensor tensor;
+      tensor.bytes = *owner;
+      tensor.encoding = weight->type().element();
+      for (const Dim &dim : weight->type().shape())
+        tensor.shape.push_back(dim.constant());
+      tensor.owner = owner;
+      return std::move(tensor);
+    };
+  return runtime::Model::load(model.plan, std::move(options));
+}

@@ -1,0 +1,114 @@
+#include "tools/driver/Compiler.h"
+
+#include "frontend/importer/Importer.h"
+#include "ir/binary/Binary.h"
+#include "ir/ops/MoeOps.h"
+#include "passes/lower/Specialize.h"
+#include "passes/pipeline/Registry.h"
+#include "runtime/cpu/HostFeatures.h"
+#include "runtime/schema/Facts.h"
+#include "llvm/ADT/STLExtras.h"
+
+using namespace moec;
+
+static bool isNarrow(const Module &module) {
+  // Any narrow source tensor makes the model a narrow one.
+  std::function<bool(const Expr &)> narrow = [&](const Expr &expr) {
+    if (expr.kind == ExprKind::Source)
+      return expr.type.element() != ElementType::f32;
+    return llvm::any_of(expr.args,
+                        [&](const ExprRef &arg) { return narrow(*arg); });
+  };
+  return llvm::any_of(module.weights(), [&](auto &weight) {
+    return weight->type().rank() > 1 && narrow(*weight->expr);
+  });
+}
+
+/// The one source tensor behind a weight, if only encodings stand between.
+static const Expr *storedSource(const Expr &expr) {
+  const Expr *at = &resolve(expr);
+  // One rounding at most: the last cast is the weight's own type.
+  if (at->kind == ExprKind::Cast)
+    at = &resolve(*at->args[0]);
+  if (at->kind == ExprKind::Dequantize)
+    at = &resolve(*at->args[0]);
+  return at->kind == ExprKind::Source ? at : nullptr;
+}
+
+std::vector<cpu::CpuLevel> moec::hostLevels() {
+  std::vector<cpu::CpuLevel> levels;
+  for (cpu::CpuLevel level : llvm::reverse(cpu::kCpuLevels))
+    if (llvm::all_of(cpu::requiredFeatures(level), [](llvm::StringRef feature) {
+          return runtime::hostHasFeature(feature);
+        }))
+      levels.push_back(level);
+  return levels;
+}
+
+llvm::Expected<CompileResult>
+moec::compileModule(Module &module, const CompileRequest &request) {
+  Precision precision = request.precision;
+  if (precision == Precision::automatic)
+    precision = isNarrow(module) ? Precision::bf16 : Precision::f32;
+  ElementType weights = precision == Precision::q8_0   ? ElementType::q8_0
+                        : precision == Precision::bf16 ? ElementType::bf16
+                                                       : ElementType::f32;
+  ElementType activations =
+      precision == Precision::bf16 ? ElementType::bf16 : ElementType::f32;
+  if (request.maxTokens)
+    for (const char *name : {facts::kTokens, facts::kRows})
+      if (DimSymbol *dim = module.findDim(name))
+        dim->setMaximum(request.maxTokens);
+
+  std::string text = loweringPipeline(weights, activations);
+  // The module travels in the plan as it is before kernels are formed, which
+  // is what its weights are named in.
+  size_t split = text.find(",specialize");
+  PassManager before(request.instrumentation), after(request.instrumentation);
+  MOEC_ASSIGN(Pipeline first, parsePipeline(text.substr(0, split), allPasses()));
+  MOEC_ASSIGN(Pipeline second,
+              parsePipeline(text.substr(split + 1), allPasses()));
+  before.add(std::move(first));
+  after.add(std::move(second));
+  MOEC_TRY(before.run(module));
+  PlanOptions options;
+  auto tokenizer = module.assets.find("tokenizer");
+  if (tokenizer != module.assets.end()) {
+    options.tokenizer = std::move(tokenizer->second);
+    module.assets.erase(tokenizer);
+  }
+  MOEC_ASSIGN(options.module, writeBinary(module));
+  MOEC_TRY(after.run(module));
+
+  options.producer = "moec " MOEC_VERSION;
+  options.levels = request.levels;
+  if (options.levels.empty())
+    for (cpu::CpuLevel level : llvm::reverse(cpu::kCpuLevels))
+      options.levels.push_back(level);
+  const DimSymbol *tokens = module.findDim(facts::kTokens);
+  if (Program *small = module.findProgram(kSmallBatchProgram))
+    options.programs.push_back({small, {{tokens, request.smallBatch}}});
+  Program *step = module.findProgram(facts::kStep);
+  if (!step)
+    return error() << "module '" << module.name()
+                   << "' has no program 'step' to compile";
+  options.programs.push_back({step, {}});
+  CheckpointReader reader(module.baseFolder);
+  options.stored = [&](const Weight &weight) -> std::optional<StoredWeight> {
+    const Expr *source = storedSource(*weight.expr);
+    if (!source)
+      return std::nullopt;
+    auto place = reader.place(*source->file, source->attrs<SourceAttrs>());
+    if (!place)
+      return std::nullopt;
+    uint64_t bytes =
+        *byteSize(source->type.element(), *source->type.staticElements());
+    return StoredWeight{place->path, place->offset, bytes,
+                        source->type.element()};
+  };
+  CompileResult result;
+  MOEC_ASSIGN(result.plan, writePlan(module, options, &result.report));
+  llvm::append_range(result.remarks, before.remarks());
+  llvm::append_range(result.remarks, after.remarks());
+  return std::move(result);
+}

@@ -1,0 +1,248 @@
+#include "tools/moec/Command.h"
+
+#include "ir/support/Parallel.h"
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/Support/Format.h"
+#include "llvm/Support/FormatVariadic.h"
+#include "llvm/Support/Process.h"
+#include "llvm/Support/WithColor.h"
+
+#include <atomic>
+#include <chrono>
+#include <fstream>
+#include <thread>
+
+using namespace moec;
+namespace cl = llvm::cl;
+
+ModelFlags::ModelFlags(cl::SubCommand &command)
+    : path(cl::Positional, cl::Required, cl::desc("MODEL"), cl::sub(command)),
+      tokenizer("tokenizer", cl::value_desc("path"),
+                cl::desc("tokenizer file or folder, for a model without one"),
+                cl::sub(command)) {}
+
+llvm::Expected<AnyModel> ModelFlags::open() const {
+  MOEC_ASSIGN(AnyModel model, openAnyModel(path, tokenizer));
+  for (const std::string &warning : model.warnings)
+    warn(warning);
+  return std::move(model);
+}
+
+RunFlags::RunFlags(cl::SubCommand &command)
+    : dtype("dtype", cl::init("auto"), cl::value_desc("type"),
+            cl::desc("auto, f32, bf16 or q8_0; a plan has its own"),
+            cl::sub(command)),
+      variant("variant", cl::value_desc("name"),
+              cl::desc("code variant to run, such as cpu-x86-avx2"),
+              cl::sub(command)),
+      threads("threads", cl::init(0), cl::value_desc("count"),
+              cl::desc("threads to run on (0: one a processor)"),
+              cl::sub(command)) {}
+
+llvm::Expected<std::shared_ptr<const runtime::Model>>
+RunFlags::load(AnyModel model) const {
+  CompileRequest request;
+  MOEC_ASSIGN(request.precision, parsePrecision(dtype));
+  for (cpu::CpuLevel level : cpu::kCpuLevels)
+    if (cpu::variantName(level) == variant.getValue())
+      request.levels = {level};
+  runtime::ModelOptions options;
+  options.variant = variant;
+  options.cpu.threads = threads;
+  return loadForRunning(std::move(model), request, std::move(options));
+}
+
+PassFlags::PassFlags(cl::SubCommand &command)
+    : printBefore("print-ir-before", cl::value_desc("pass"),
+                  cl::CommaSeparated, cl::desc("print the IR before a pass"),
+                  cl::sub(command)),
+      printAfter("print-ir-after", cl::value_desc("pass"), cl::CommaSeparated,
+                 cl::desc("print the IR after a pass"), cl::sub(command)),
+      printBeforeAll("print-ir-before-all", cl::desc("before every pass"),
+                     cl::sub(command)),
+      printAfterAll("print-ir-after-all", cl::desc("after every pass"),
+                    cl::sub(command)),
+      printAfterChange("print-ir-after-change",
+                       cl::desc("after every pass that changed the IR"),
+                       cl::sub(command)),
+      printAfterFailure("print-ir-after-failure",
+                        cl::desc("what a failing pass left behind"),
+                        cl::sub(command)),
+      treeFolder("print-ir-tree-dir", cl::value_desc("folder"),
+                 cl::desc("a file per pass in this folder"), cl::sub(command)),
+      timing("pass-timing", cl::desc("seconds per pass"), cl::sub(command)),
+      statistics("pass-statistics", cl::desc("what passes counted"),
+                 cl::sub(command)),
+      verifyEach("verify-each", cl::init(true),
+                 cl::desc("check the IR after each pass"), cl::sub(command)),
+      reproducer("reproducer", cl::value_desc("file"),
+                 cl::desc("where a failure leaves IR, pipeline and flags"),
+                 cl::sub(command)) {}
+
+InstrumentationOptions PassFlags::options() const {
+  InstrumentationOptions options;
+  options.printBefore.assign(printBefore.begin(), printBefore.end());
+  options.printAfter.assign(printAfter.begin(), printAfter.end());
+  options.printBeforeAll = printBeforeAll;
+  options.printAfterAll = printAfterAll;
+  options.printAfterChange = printAfterChange;
+  options.printAfterFailure = printAfterFailure;
+  options.treeFolder = treeFolder;
+  options.timing = timing;
+  options.statistics = statistics;
+  options.verifyEach = verifyEach;
+  options.reproducer = reproducer;
+  options.flags = commandLine().vec();
+  return options;
+}
+
+llvm::Expected<Precision> moec::parsePrecision(llvm::StringRef name) {
+  if (name == "auto")
+    return Precision::automatic;
+  if (name == "f32")
+    return Precision::f32;
+  if (name == "bf16")
+    return Precision::bf16;
+  if (name == "q8_0")
+    return Precision::q8_0;
+  return error() << "--dtype is '" << name
+                 << "', expects auto, f32, bf16 or q8_0";
+}
+
+void moec::printJson(const llvm::json::Value &value) {
+  llvm::outs() << llvm::formatv("{0:2}", value) << "\n";
+}
+
+void moec::warn(const llvm::Twine &message) {
+  llvm::WithColor(llvm::errs(), llvm::raw_ostream::MAGENTA, /*Bold=*/true)
+      << "warning: ";
+  llvm::errs() << message << "\n";
+}
+
+Table::Table(std::vector<std::string> header) { rows.push_back(header); }
+
+void Table::addRow(std::vector<std::string> cells) {
+  cells.resize(rows[0].size());
+  rows.push_back(std::move(cells));
+}
+
+void Table::print(llvm::raw_ostream &os) const {
+  std::vector<size_t> widths(rows[0].size());
+  for (auto &row : rows)
+    for (size_t i = 0; i < row.size(); ++i)
+      widths[i] = std::max(widths[i], row[i].size());
+  bool colour = os.has_colors();
+  for (size_t r = 0; r < rows.size(); ++r) {
+    if (r == 0 && colour)
+      os.changeColor(llvm::raw_ostream::SAVEDCOLOR, /*Bold=*/true);
+    std::string line;
+    for (size_t i = 0; i < rows[r].size(); ++i) {
+      const std::string &cell = rows[r][i];
+      bool number = !cell.empty() && (llvm::isDigit(cell[0]) || cell[0] == '-');
+      std::string padding(widths[i] - cell.size(), ' ');
+      line += (i ? "  " : "") + (number ? padding + cell : cell + padding);
+    }
+    os << llvm::StringRef(line).rtrim() << "\n";
+    if (r == 0 && colour)
+      os.resetColor();
+  }
+}
+
+static double now() {
+  using namespace std::chrono;
+  return duration<double>(steady_clock::now().time_since_epoch()).count();
+}
+
+Progress::Progress(std::string what) : what(std::move(what)) {}
+
+Progress::~Progress() {
+  if (shown)
+    llvm::errs() << "\r\033[K";
+}
+
+void Progress::update(uint64_t done, uint64_t total) {
+  if (!llvm::sys::Process::StandardErrIsDisplayed())
+    return;
+  double time = now();
+  if (shown && time - last < 0.1 && done != total)
+    return;
+  last = time;
+  shown = true;
+  unsigned percent = total ? unsigned(100.0 * done / total) : 100;
+  llvm::errs() << "\r\033[K" << what << " " << percent << "%";
+}
+
+std::string moec::formatBytes(uint64_t bytes) {
+  static constexpr const char *units[] = {"B", "kB", "MB", "GB", "TB"};
+  double value = bytes;
+  unsigned unit = 0;
+  while (value >= 1000 && unit < 4) {
+    value /= 1000;
+    ++unit;
+  }
+  std::string text;
+  llvm::raw_string_ostream(text)
+      << llvm::format(unit ? "%.1f " : "%.0f ", value) << units[unit];
+  return text;
+}
+
+std::string moec::formatCount(uint64_t count) {
+  std::string digits = std::to_string(count), text;
+  for (size_t i = 0; i < digits.size(); ++i) {
+    if (i && (digits.size() - i) % 3 == 0)
+      text += ',';
+    text += digits[i];
+  }
+  return text;
+}
+
+std::string moec::formatSeconds(double seconds) {
+  std::string text;
+  llvm::raw_string_ostream os(text);
+  if (seconds < 1)
+    os << llvm::format("%.1f ms", seconds * 1e3);
+  else
+    os << llvm::format("%.2f s", seconds);
+  return text;
+}
+
+struct MemoryWatch::State {
+  std::atomic<bool> stop{false};
+  std::atomic<uint64_t> anonymous{0}, resident{0};
+  std::thread thread;
+
+  void sample() {
+    std::ifstream status("/proc/self/status");
+    std::string key;
+    for (std::string line; std::getline(status, line);) {
+      auto read = [&](llvm::StringRef name, std::atomic<uint64_t> &peak) {
+        llvm::StringRef rest = line;
+        uint64_t kib;
+        if (rest.consume_front(name) &&
+            !rest.trim().split(' ').first.getAsInteger(10, kib))
+          peak = std::max<uint64_t>(peak, kib * 1024);
+      };
+      read("RssAnon:", anonymous);
+      read("VmRSS:", resident);
+    }
+  }
+};
+
+MemoryWatch::MemoryWatch() : state(std::make_unique<State>()) {
+  state->thread = std::thread([this] {
+    while (!state->stop) {
+      state->sample();
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+  });
+}
+
+MemoryWatch::~MemoryWatch() {
+  state->stop = true;
+  state->thread.join();
+}
+
+PeakMemory MemoryWatch::peak() const {
+  state->sample();
+  return {state->anonymous, state->resident};
+}

@@ -1,0 +1,107 @@
+//===- Command.h - a subcommand, and what all share -----------------------===//
+#pragma once
+
+#include "ir/support/Diagnostic.h"
+#include "passes/driver/Instrumentation.h"
+#include "tools/driver/AnyModel.h"
+#include "llvm/Support/CommandLine.h"
+#include "llvm/Support/JSON.h"
+
+namespace moec {
+
+struct Command {
+  llvm::cl::SubCommand *flags;
+  llvm::Error (*run)();
+};
+
+/// The commands, in the order that help shows them.
+llvm::ArrayRef<Command> allCommands();
+/// `argv` as the user gave it, for receipts and reproducers.
+llvm::ArrayRef<std::string> commandLine();
+
+/// Options that several commands have are made per command, never at top level.
+struct ModelFlags {
+  explicit ModelFlags(llvm::cl::SubCommand &command);
+  llvm::cl::opt<std::string> path;
+  llvm::cl::opt<std::string> tokenizer;
+  /// Opens the model and prints its warnings.
+  llvm::Expected<AnyModel> open() const;
+};
+
+struct RunFlags {
+  explicit RunFlags(llvm::cl::SubCommand &command);
+  llvm::cl::opt<std::string> dtype;
+  llvm::cl::opt<std::string> variant;
+  llvm::cl::opt<unsigned> threads;
+  /// A model with its weights loaded, ready to run.
+  llvm::Expected<std::shared_ptr<const runtime::Model>>
+  load(AnyModel model) const;
+};
+
+struct PassFlags {
+  explicit PassFlags(llvm::cl::SubCommand &command);
+  llvm::cl::list<std::string> printBefore, printAfter;
+  llvm::cl::opt<bool> printBeforeAll, printAfterAll, printAfterChange,
+      printAfterFailure;
+  llvm::cl::opt<std::string> treeFolder;
+  llvm::cl::opt<bool> timing, statistics, verifyEach;
+  llvm::cl::opt<std::string> reproducer;
+  InstrumentationOptions options() const;
+};
+
+llvm::Expected<Precision> parsePrecision(llvm::StringRef name);
+
+/// Writes a JSON value and a newline to standard output.
+void printJson(const llvm::json::Value &value);
+/// `warning: ...` on standard error.
+void warn(const llvm::Twine &message);
+
+/// Rows of text under a header, columns aligned; numbers to the right. Colours
+/// and rules only on a terminal.
+class Table {
+public:
+  explicit Table(std::vector<std::string> header);
+  void addRow(std::vector<std::string> cells);
+  void print(llvm::raw_ostream &os) const;
+
+private:
+  std::vector<std::vector<std::string>> rows;
+};
+
+/// One line that is rewritten while work goes on; silent where standard error
+/// is no terminal.
+class Progress {
+public:
+  explicit Progress(std::string what);
+  ~Progress();
+  void update(uint64_t done, uint64_t total);
+
+private:
+  std::string what;
+  bool shown = false;
+  double last = 0;
+};
+
+/// `1.4 GB`, `1,234,567`, `12.3 ms`.
+std::string formatBytes(uint64_t bytes);
+std::string formatCount(uint64_t count);
+std::string formatSeconds(double seconds);
+
+/// Peak anonymous and resident memory of this process, in bytes.
+struct PeakMemory {
+  uint64_t anonymous = 0;
+  uint64_t resident = 0;
+};
+/// Samples RssAnon while it lives.
+class MemoryWatch {
+public:
+  MemoryWatch();
+  ~MemoryWatch();
+  PeakMemory peak() const;
+
+private:
+  struct State;
+  std::unique_ptr<State> state;
+};
+
+} // namespace moec
