@@ -1,8 +1,7 @@
 #include "frontend/importer/Importer.h"
 
 #include "frontend/gguf/Gguf.h"
-#include "frontend/hf/HfDirectory.h"
-#include "frontend/llama2c/Llama2c.h"
+#include "frontend/models/OpenModel.h"
 #include "frontend/models/WeightMap.h"
 #include "frontend/tokenizer/ImportTokenizer.h"
 #include "ir/support/QuantizedBlocks.h"
@@ -12,15 +11,6 @@
 #include "llvm/Support/Path.h"
 
 using namespace moec;
-
-llvm::Expected<Checkpoint> moec::openCheckpoint(llvm::StringRef path) {
-  if (llvm::sys::fs::is_directory(path))
-    return openHfDirectory(path);
-  MOEC_ASSIGN(auto file, MappedFile::open(path));
-  bool gguf = isGguf(file->bytes());
-  file.reset();
-  return gguf ? openGguf(path) : openLlama2c(path);
-}
 
 namespace {
 /// The weights of one checkpoint as expressions.
@@ -157,7 +147,7 @@ findTokenizer(const Checkpoint &checkpoint, const ImportOptions &options) {
 
 llvm::Expected<ImportedModel> moec::importModel(llvm::StringRef path,
                                                 const ImportOptions &options) {
-  MOEC_ASSIGN(Checkpoint checkpoint, openCheckpoint(path));
+  MOEC_ASSIGN(Checkpoint checkpoint, openModel(path));
   MOEC_ASSIGN(ModelConfigResult read, readModelConfig(checkpoint));
   ImportedModel result;
   llvm::append_range(result.warnings, checkpoint.warnings);
@@ -211,7 +201,7 @@ CheckpointReader::open(const SourceFile &file) {
   std::lock_guard<std::mutex> lock(mutex);
   std::unique_ptr<Checkpoint> &slot = opened[path.str().str()];
   if (!slot) {
-    MOEC_ASSIGN(Checkpoint checkpoint, openCheckpoint(path));
+    MOEC_ASSIGN(Checkpoint checkpoint, openModel(path));
     slot = std::make_unique<Checkpoint>(std::move(checkpoint));
     int64_t bytes = 0;
     for (auto &mapped : slot->files())

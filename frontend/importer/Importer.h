@@ -10,10 +10,6 @@
 
 namespace moec {
 
-/// Opens a Hugging Face directory, a GGUF file or a llama2.c checkpoint,
-/// whichever `path` is.
-llvm::Expected<Checkpoint> openCheckpoint(llvm::StringRef path);
-
 struct ImportOptions {
   /// A tokenizer file or folder, for models that bring none.
   std::string tokenizer;

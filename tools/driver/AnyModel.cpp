@@ -85,21 +85,21 @@ moec::loadForRunning(AnyModel model, const CompileRequest &request,
     if (forHost.levels.empty())
       forHost.levels = hostLevels();
     std::string base = model.module->baseFolder;
-    MOEC_ASSIGN(CompileResult compiled,
-                compileModule(*model.module, forHost));
-    MOEC_ASSIGN(model.plan,
-                runtime::Plan::fromBytes(
-                    std::vector<uint8_t>(compiled.plan.begin(),
-                                         compiled.plan.end()),
-                    base.empty() ? model.module->name() : base + "/plan"));
+    MOEC_ASSIGN(CompileResult compiled, compileModule(*model.module, forHost));
+    MOEC_ASSIGN(
+        model.plan,
+        runtime::Plan::fromBytes(
+            std::vector<uint8_t>(compiled.plan.begin(), compiled.plan.end()),
+            base.empty() ? model.module->name() : base + "/plan"));
   }
   // The module outlives the loading, which alone asks for weights.
   std::shared_ptr<Module> module = std::move(model.module);
-  auto reader = std::make_shared<CheckpointReader>(
-      module ? module->baseFolder : std::string());
+  auto reader = std::make_shared<CheckpointReader>(module ? module->baseFolder
+                                                          : std::string());
   if (module)
-    options.materializer = [module, reader](llvm::StringRef name)
-        -> llvm::Expected<runtime::HostTensor> {
+    options.materializer =
+        [module,
+         reader](llvm::StringRef name) -> llvm::Expected<runtime::HostTensor> {
       Weight *weight = module->findWeight(name);
       if (!weight)
         return error() << "the plan's module has no weight '" << name << "'";

@@ -31,8 +31,8 @@ loadForRunning(AnyModel model, const CompileRequest &request,
                runtime::ModelOptions options);
 
 /// Numbers of a weight, encoded as its type says, computed on all cores.
-llvm::Expected<std::vector<uint8_t>>
-materializeBytes(const Weight &weight, TensorReader &reader,
-                 unsigned threads = 0);
+llvm::Expected<std::vector<uint8_t>> materializeBytes(const Weight &weight,
+                                                      TensorReader &reader,
+                                                      unsigned threads = 0);
 
 } // namespace moec

@@ -65,7 +65,8 @@ moec::compileModule(Module &module, const CompileRequest &request) {
   // is what its weights are named in.
   size_t split = text.find(",specialize");
   PassManager before(request.instrumentation), after(request.instrumentation);
-  MOEC_ASSIGN(Pipeline first, parsePipeline(text.substr(0, split), allPasses()));
+  MOEC_ASSIGN(Pipeline first,
+              parsePipeline(text.substr(0, split), allPasses()));
   MOEC_ASSIGN(Pipeline second,
               parsePipeline(text.substr(split + 1), allPasses()));
   before.add(std::move(first));

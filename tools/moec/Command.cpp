@@ -53,9 +53,8 @@ RunFlags::load(AnyModel model) const {
 }
 
 PassFlags::PassFlags(cl::SubCommand &command)
-    : printBefore("print-ir-before", cl::value_desc("pass"),
-                  cl::CommaSeparated, cl::desc("print the IR before a pass"),
-                  cl::sub(command)),
+    : printBefore("print-ir-before", cl::value_desc("pass"), cl::CommaSeparated,
+                  cl::desc("print the IR before a pass"), cl::sub(command)),
       printAfter("print-ir-after", cl::value_desc("pass"), cl::CommaSeparated,
                  cl::desc("print the IR after a pass"), cl::sub(command)),
       printBeforeAll("print-ir-before-all", cl::desc("before every pass"),

@@ -31,8 +31,7 @@ llvm::ArrayRef<Command> moec::allCommands() {
 llvm::ArrayRef<std::string> moec::commandLine() { return arguments; }
 
 static void printOverview(llvm::raw_ostream &os) {
-  os << "moec " MOEC_VERSION
-        ": compiles mixture-of-experts language models\n\n"
+  os << "moec " MOEC_VERSION ": compiles mixture-of-experts language models\n\n"
         "usage: moec COMMAND [options]\n"
         "       moec COMMAND --help\n\n";
   for (const Command &command : allCommands()) {
@@ -41,7 +40,8 @@ static void printOverview(llvm::raw_ostream &os) {
        << command.flags->getDescription() << "\n";
   }
   os << "\nMODEL is anything that holds a model: a Hugging Face directory, a\n"
-        "GGUF file, a llama2.c checkpoint (with --tokenizer), a .moe, a .moep.\n"
+        "GGUF file, a llama2.c checkpoint (with --tokenizer), a .moe, a "
+        ".moep.\n"
         "\nA first session:\n"
         "  moec generate MODEL --prompt 'Once upon a time'\n"
         "  moec upcycle MODEL -o model.moe --experts 8 --top-k 2\n"

@@ -1,0 +1,288 @@
+#include "tools/driver/Describe.h"
+
+#include "ir/kernel/KernelOps.h"
+#include "ir/ops/MoeOps.h"
+#include "ir/text/Printer.h"
+#include "ir/weights/Materialize.h"
+#include "runtime/schema/Facts.h"
+#include "llvm/ADT/SetVector.h"
+#include "llvm/ADT/StringExtras.h"
+
+using namespace moec;
+
+static int64_t factNumber(const Module &module, const char *key) {
+  auto at = module.facts.find(key);
+  int64_t number = 0;
+  if (at != module.facts.end() &&
+      llvm::StringRef(at->second).getAsInteger(10, number))
+    return 0;
+  return number;
+}
+
+/// One expert in words.
+static std::string describeExpr(const Expr &expr) {
+  const Expr &at = resolve(expr);
+  auto inner = [&] { return describeExpr(*at.args[0]); };
+  switch (at.kind) {
+  case ExprKind::Source:
+    return at.attrs<SourceAttrs>().key;
+  case ExprKind::Cast:
+  case ExprKind::Dequantize:
+  case ExprKind::Reshape:
+  case ExprKind::RotaryToHalf:
+  case ExprKind::Transpose:
+    return inner();
+  case ExprKind::Resample: {
+    const auto &attrs = at.attrs<ResampleAttrs>();
+    return inner() + ", " + std::to_string(attrs.count) + " of " +
+           std::to_string(at.type.dim(attrs.axis).constant()) +
+           " neurons redrawn";
+  }
+  case ExprKind::Noise:
+    return inner() + ", with noise";
+  case ExprKind::Fill:
+    return "constant";
+  case ExprKind::Normal:
+    return "normal";
+  case ExprKind::Uniform:
+    return "uniform";
+  default: {
+    std::string text = exprName(at.kind).str() + "(";
+    for (size_t i = 0; i < at.args.size(); ++i)
+      text += (i ? ", " : "") + describeExpr(*at.args[i]);
+    return text + ")";
+  }
+  }
+}
+
+std::string moec::provenance(const Weight &weight) {
+  const Expr &at = resolve(*weight.expr);
+  if (at.kind != ExprKind::Stack)
+    return describeExpr(at);
+  // Experts that read alike are told once.
+  std::string first = describeExpr(*at.args[0]);
+  bool alike = llvm::all_of(
+      at.args, [&](const ExprRef &arg) { return describeExpr(*arg) == first; });
+  std::string count = std::to_string(at.args.size());
+  return alike ? count + " x (" + first + ")"
+               : count + " different, the first: " + first;
+}
+
+static std::string routerName(const RouteAttrs &attrs) {
+  std::string text =
+      attrs.renorm == RouterRenorm::softmax_selected
+          ? "topk-softmax"
+          : enumNames(attrs.score)[unsigned(attrs.score)].str() + "-topk";
+  if (attrs.renorm == RouterRenorm::sum)
+    text += "-renorm";
+  if (attrs.scale != 1)
+    text += " x " + formatDouble(attrs.scale);
+  return text;
+}
+
+/// Weights that a graph op reads as a bank: only k of experts are active.
+static bool readsBank(const Operation &op, unsigned operand) {
+  return (op.is(OpKind::MoeExperts) && operand >= 3) ||
+         (op.is(OpKind::MoeGroupedLinear) && operand >= 3);
+}
+
+ModelSummary moec::summarize(const Module &module) {
+  ModelSummary summary;
+  summary.name = module.name();
+  auto architecture = module.facts.find(facts::kArchitecture);
+  if (architecture != module.facts.end())
+    summary.architecture = architecture->second;
+  summary.layers = factNumber(module, facts::kLayers);
+  summary.hidden = factNumber(module, facts::kHidden);
+  summary.context = factNumber(module, facts::kContext);
+  summary.vocabulary = factNumber(module, facts::kVocabulary);
+  Program *step = module.findProgram(facts::kStep);
+  if (!step)
+    return summary;
+  llvm::SetVector<Weight *> seen;
+  int64_t topk = 0, layer = 0;
+  for (const Operation &op : step->body().ops()) {
+    if (op.is(OpKind::Ffn)) {
+      LayerSummary dense;
+      dense.layer = layer++;
+      dense.provenance =
+          provenance(*op.operand(op.attrs<FfnAttrs>().gated ? 2 : 1).weight());
+      summary.layerList.push_back(std::move(dense));
+    }
+    if (op.is(OpKind::MoeRoute))
+      topk = op.attrs<RouteAttrs>().k;
+    if (op.is(OpKind::MoeExperts)) {
+      LayerSummary sparse;
+      sparse.layer = layer++;
+      const Operation *route = op.operand(2).definingOp();
+      sparse.router = routerName(route->attrs<RouteAttrs>());
+      sparse.topk = topk;
+      Value up = op.operand(op.attrs<FfnAttrs>().gated ? 4 : 3);
+      sparse.experts = up.type().dim(0).constant();
+      sparse.provenance = provenance(*up.weight());
+      summary.layerList.push_back(std::move(sparse));
+    }
+    for (unsigned i = 0; i < op.numOperands(); ++i) {
+      Weight *weight = op.operand(i).weight();
+      if (!weight)
+        continue;
+      uint64_t elements = *weight->type().staticElements(), active = elements;
+      if (readsBank(op, i))
+        active = elements / weight->type().dim(0).constant() * topk;
+      // A product reads the weight twice: once to multiply, once to add.
+      bool product = weight->type().rank() > 1 && !op.is(OpKind::Embedding);
+      if (product)
+        summary.flopsPerToken += 2 * active;
+      if (!seen.insert(weight))
+        continue;
+      summary.parameters += elements;
+      summary.activeParameters += active;
+      summary.bytes += *byteSize(weight->type().element(), elements);
+    }
+  }
+  return summary;
+}
+
+llvm::json::Value moec::toJson(const ModelSummary &summary) {
+  llvm::json::Array layers;
+  for (const LayerSummary &layer : summary.layerList) {
+    llvm::json::Object object{{"layer", layer.layer},
+                              {"weights", layer.provenance}};
+    if (layer.experts) {
+      object["experts"] = layer.experts;
+      object["top_k"] = layer.topk;
+      object["router"] = layer.router;
+    }
+    layers.push_back(std::move(object));
+  }
+  return llvm::json::Object{{"name", summary.name},
+                            {"architecture", summary.architecture},
+                            {"layers", summary.layers},
+                            {"hidden", summary.hidden},
+                            {"context", summary.context},
+                            {"vocabulary", summary.vocabulary},
+                            {"parameters", summary.parameters},
+                            {"active_parameters", summary.activeParameters},
+                            {"bytes", summary.bytes},
+                            {"flops_per_token", summary.flopsPerToken},
+                            {"layer_list", std::move(layers)}};
+}
+
+template <typename T> static std::string textOf(const T &printable) {
+  std::string text;
+  llvm::raw_string_ostream(text) << printable;
+  return text;
+}
+
+static llvm::json::Array describeOps(const Block &block,
+                                     llvm::DenseMap<Value, std::string> &names,
+                                     unsigned &next) {
+  llvm::json::Array ops;
+  auto nameOf = [&](Value value) {
+    return value.weight() ? "@" + value.weight()->name : names.lookup(value);
+  };
+  for (const Operation &op : block.ops()) {
+    llvm::json::Array operands, results;
+    for (Value operand : op.operands())
+      operands.push_back(nameOf(operand));
+    for (Value result : op.results()) {
+      names[result] = "%" + std::to_string(next++);
+      results.push_back(llvm::json::Object{{"name", names[result]},
+                                           {"type", textOf(result.type())}});
+    }
+    llvm::json::Object object{{"op", op.mnemonic()},
+                              {"operands", std::move(operands)},
+                              {"results", std::move(results)}};
+    std::string attrs = op.attrs().str();
+    if (!attrs.empty())
+      object["attributes"] = attrs;
+    if (op.loc().isKnown())
+      object["location"] = op.loc().str();
+    if (const Block *body = op.body()) {
+      for (unsigned i = 0; i < body->numArguments(); ++i)
+        names[body->argument(i)] = nameOf(op.operand(i));
+      object["body"] = describeOps(*body, names, next);
+    }
+    ops.push_back(std::move(object));
+  }
+  return ops;
+}
+
+llvm::json::Value moec::describeModule(const Module &module) {
+  llvm::json::Array dims, files, weights, states, programs;
+  for (auto &dim : module.dims()) {
+    llvm::json::Object object{{"name", dim->name()}};
+    if (dim->isRagged())
+      object["bound"] = textOf(dim->bound());
+    else
+      object["maximum"] = dim->maximum();
+    dims.push_back(std::move(object));
+  }
+  for (auto &file : module.files())
+    files.push_back(llvm::json::Object{{"name", file->name},
+                                       {"path", file->path},
+                                       {"bytes", file->bytes},
+                                       {"sha256", file->sha256}});
+  for (auto &weight : module.weights())
+    weights.push_back(llvm::json::Object{{"name", weight->name},
+                                         {"type", textOf(weight->type())},
+                                         {"from", provenance(*weight)}});
+  for (auto &state : module.states())
+    states.push_back(llvm::json::Object{
+        {"name", state->name},
+        {"kind", enumNames(state->kind)[unsigned(state->kind)]},
+        {"type", textOf(state->type)}});
+  for (auto &program : module.programs()) {
+    llvm::DenseMap<Value, std::string> names;
+    unsigned next = 0;
+    llvm::json::Array arguments;
+    const Block &body = program->body();
+    for (unsigned i = 0; i < body.numArguments(); ++i) {
+      Value argument = body.argument(i);
+      names[argument] = "%" + argument.hint();
+      arguments.push_back(llvm::json::Object{
+          {"name", argument.hint()}, {"type", textOf(argument.type())}});
+    }
+    programs.push_back(
+        llvm::json::Object{{"name", program->name},
+                           {"arguments", std::move(arguments)},
+                           {"ops", describeOps(body, names, next)}});
+  }
+  llvm::json::Object known;
+  for (auto &[key, value] : module.facts)
+    known[key] = value;
+  return llvm::json::Object{
+      {"name", module.name()},          {"facts", std::move(known)},
+      {"dims", std::move(dims)},        {"files", std::move(files)},
+      {"weights", std::move(weights)},  {"states", std::move(states)},
+      {"programs", std::move(programs)}};
+}
+
+void moec::printDot(const Module &module, llvm::raw_ostream &os) {
+  os << "digraph " << quote(module.name()) << " {\n"
+     << "  rankdir=TB; node [shape=box, fontname=\"Helvetica\"];\n";
+  unsigned cluster = 0;
+  for (auto &program : module.programs()) {
+    std::string prefix = "p" + std::to_string(cluster);
+    os << "  subgraph cluster_" << cluster++
+       << " {\n    label=" << quote(program->name) << ";\n";
+    llvm::DenseMap<const Operation *, unsigned> ids;
+    for (const Operation &op : program->body().ops()) {
+      unsigned id = ids.size();
+      ids[&op] = id;
+      std::string label = op.mnemonic().str();
+      if (!op.loc().object.empty())
+        label += "\\n" + op.loc().object;
+      bool moe = op.mnemonic().starts_with("moe.");
+      os << "    " << prefix << "_" << id << " [label=\"" << label << "\""
+         << (moe ? ", style=filled, fillcolor=\"#ffe8c0\"" : "") << "];\n";
+      for (Value operand : op.operands())
+        if (const Operation *from = operand.definingOp())
+          os << "    " << prefix << "_" << ids.lookup(from) << " -> " << prefix
+             << "_" << id << " [label=" << quote(textOf(operand.type()))
+             << "];\n";
+    }
+    os << "  }\n";
+  }
+  os << "}\n";
+}

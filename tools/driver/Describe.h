@@ -1,0 +1,42 @@
+//===- Describe.h - a module in numbers, as JSON and as a picture ---------===//
+#pragma once
+
+#include "ir/core/Module.h"
+#include "llvm/Support/JSON.h"
+
+namespace moec {
+
+struct LayerSummary {
+  int64_t layer = 0;
+  /// Empty for a dense FFN.
+  std::string router;
+  int64_t experts = 0, topk = 0;
+  /// Where each expert's weights come from, in words.
+  std::string provenance;
+};
+
+struct ModelSummary {
+  std::string name, architecture;
+  int64_t layers = 0, hidden = 0, context = 0, vocabulary = 0;
+  /// All numbers in weights that a program reads; those that one token uses.
+  uint64_t parameters = 0, activeParameters = 0;
+  /// Of the weights in their logical encoding.
+  uint64_t bytes = 0;
+  /// Multiplications and additions of matrix products for one token, without
+  /// attention over the context.
+  uint64_t flopsPerToken = 0;
+  std::vector<LayerSummary> layerList;
+};
+
+ModelSummary summarize(const Module &module);
+llvm::json::Value toJson(const ModelSummary &summary);
+
+/// Dimensions, files, weights, states and programs with their ops.
+llvm::json::Value describeModule(const Module &module);
+/// A graph for Graphviz: one cluster a program.
+void printDot(const Module &module, llvm::raw_ostream &os);
+
+/// What a weight is made of: `8 copies of model.safetensors: ...up_proj`.
+std::string provenance(const Weight &weight);
+
+} // namespace moec

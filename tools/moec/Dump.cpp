@@ -1,0 +1,42 @@
+#include "tools/moec/Command.h"
+
+#include "ir/text/Printer.h"
+#include "tools/driver/Describe.h"
+
+using namespace moec;
+namespace cl = llvm::cl;
+
+static cl::SubCommand flags("dump", "print the IR of a model");
+static ModelFlags model(flags);
+static cl::opt<std::string> format("format", cl::init("text"),
+                                   cl::value_desc("form"),
+                                   cl::desc("text, json or dot"),
+                                   cl::sub(flags));
+static cl::opt<bool> full("full",
+                          cl::desc("print long assets and lists in full, so "
+                                   "that the text can be read back"),
+                          cl::sub(flags));
+
+static llvm::Error run() {
+  MOEC_ASSIGN(AnyModel opened, model.open());
+  if (!opened.module)
+    return error(Location::inFile(model.path))
+           << "is a plan that embeds no module";
+  PrintOptions options;
+  if (!full) {
+    options.elideAssets = true;
+    options.maxListElements = 16;
+  }
+  if (format == "text")
+    printModule(*opened.module, llvm::outs(), options);
+  else if (format == "json")
+    printJson(describeModule(*opened.module));
+  else if (format == "dot")
+    printDot(*opened.module, llvm::outs());
+  else
+    return error() << "--format is '" << format
+                   << "', expects text, json or dot";
+  return llvm::Error::success();
+}
+
+const Command moec::kDumpCommand = {&flags, run};

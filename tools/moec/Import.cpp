@@ -1,0 +1,26 @@
+#include "tools/moec/Command.h"
+
+#include "ir/binary/ModuleFile.h"
+
+using namespace moec;
+namespace cl = llvm::cl;
+
+static cl::SubCommand flags("import", "read a model file into a module (.moe)");
+static ModelFlags model(flags);
+static cl::opt<std::string> output("o", cl::Required,
+                                   cl::value_desc("file.moe"),
+                                   cl::desc("where the module goes"),
+                                   cl::sub(flags));
+static cl::opt<bool> text("text", cl::desc("write the text form"),
+                          cl::sub(flags));
+
+static llvm::Error run() {
+  MOEC_ASSIGN(AnyModel opened, model.open());
+  if (!opened.module)
+    return error(Location::inFile(model.path))
+           << "is a plan that embeds no module";
+  return saveModule(*opened.module, output,
+                    text ? ModuleForm::text : ModuleForm::binary);
+}
+
+const Command moec::kImportCommand = {&flags, run};

@@ -1,0 +1,65 @@
+#include "tools/moec/Command.h"
+
+#include "frontend/tokenizer/ImportTokenizer.h"
+#include "runtime/schema/plan_generated.h"
+#include "runtime/text/Tokenizer.h"
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/Path.h"
+
+using namespace moec;
+namespace cl = llvm::cl;
+
+static cl::SubCommand flags("tokenize", "show the tokens of a text");
+static cl::opt<std::string> path(cl::Positional, cl::Required,
+                                 cl::desc("MODEL or tokenizer"),
+                                 cl::sub(flags));
+static cl::opt<std::string> text("text", cl::Required, cl::value_desc("text"),
+                                 cl::desc("the text"), cl::sub(flags));
+static cl::opt<std::string> tokenizerPath("tokenizer", cl::value_desc("path"),
+                                          cl::desc("tokenizer file or folder"),
+                                          cl::sub(flags));
+static cl::opt<bool> noSpecial("no-special",
+                               cl::desc("add no begin or end token"),
+                               cl::sub(flags));
+static cl::opt<bool> json("json", cl::desc("ids as JSON"), cl::sub(flags));
+
+static llvm::Expected<std::unique_ptr<Tokenizer>> openTokenizer() {
+  std::string file = tokenizerPath.empty() ? path : tokenizerPath;
+  llvm::StringRef extension = llvm::sys::path::extension(file);
+  bool isModel =
+      extension == ".moe" || extension == ".moep" || extension == ".gguf";
+  if (isModel && tokenizerPath.empty()) {
+    MOEC_ASSIGN(AnyModel model, openAnyModel(file));
+    llvm::StringRef blob;
+    if (model.plan) {
+      if (auto *bytes = (*model.plan)->tokenizer())
+        blob = {reinterpret_cast<const char *>(bytes->data()), bytes->size()};
+    } else if (model.module) {
+      blob = model.module->assets["tokenizer"];
+    }
+    if (blob.empty())
+      return error(Location::inFile(file)) << "holds no tokenizer";
+    return Tokenizer::load(blob, file);
+  }
+  MOEC_ASSIGN(TokenizerAsset asset, importTokenizer(file));
+  return Tokenizer::create(std::move(asset), file);
+}
+
+static llvm::Error run() {
+  MOEC_ASSIGN(std::unique_ptr<Tokenizer> tokenizer, openTokenizer());
+  EncodeOptions options;
+  options.addSpecial = !noSpecial;
+  MOEC_ASSIGN(std::vector<int32_t> ids,
+              tokenizer->encode(text.getValue(), options));
+  if (json) {
+    printJson(llvm::json::Object{{"ids", llvm::json::Array(ids)}});
+    return llvm::Error::success();
+  }
+  Table table({"id", "piece"});
+  for (int32_t id : ids)
+    table.addRow({std::to_string(id), tokenizer->idToPiece(id).str()});
+  table.print(llvm::outs());
+  return llvm::Error::success();
+}
+
+const Command moec::kTokenizeCommand = {&flags, run};
