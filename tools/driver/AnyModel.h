@@ -7,6 +7,7 @@
 #pragma once
 
 #include "ir/core/Module.h"
+#include "ir/weights/Materialize.h"
 #include "runtime/generate/Model.h"
 #include "tools/driver/Compiler.h"
 

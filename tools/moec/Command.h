@@ -14,6 +14,9 @@ struct Command {
   llvm::Error (*run)();
 };
 
+#define COMMAND(Name) extern const Command k##Name##Command;
+#include "tools/moec/Commands.def"
+
 /// The commands, in the order that help shows them.
 llvm::ArrayRef<Command> allCommands();
 /// `argv` as the user gave it, for receipts and reproducers.

@@ -13,11 +13,6 @@
 
 using namespace moec;
 
-namespace moec {
-#define COMMAND(Name) extern const Command k##Name##Command;
-#include "tools/moec/Commands.def"
-} // namespace moec
-
 static std::vector<std::string> arguments;
 
 llvm::ArrayRef<Command> moec::allCommands() {
