@@ -65,7 +65,8 @@ private:
 
 plan::PolynomialT PlanBuilder::polynomial(const Polynomial &poly) const {
   plan::PolynomialT result;
-  for (const Polynomial::Term &term : poly.hostBound().terms()) {
+  Polynomial bound = poly.hostBound();
+  for (const Polynomial::Term &term : bound.terms()) {
     auto t = std::make_unique<plan::TermT>();
     t->coefficient = term.coefficient;
     for (const DimSymbol *symbol : term.symbols)

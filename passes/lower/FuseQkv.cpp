@@ -75,8 +75,9 @@ static llvm::Error fuse(Module &module, const Group &group) {
     start += attrs.size;
     op->result().replaceAllUsesWith(
         b.make(OpKind::Slice, {joined}, op->result().type(), attrs));
-    op->erase();
   }
+  for (Operation *op : group)
+    op->erase();
   return llvm::Error::success();
 }
 
