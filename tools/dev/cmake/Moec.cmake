@@ -74,3 +74,16 @@ function(moec_flatbuffer target schema)
   add_library(${target} INTERFACE)
   add_dependencies(${target} ${target}_schema)
 endfunction()
+
+# moec_lit_test(ir_text): the .moe files of the current folder and below, run
+# by lit as one ctest entry, lit_ir_text. %moec is the tool `moec` and
+# %test-opt the one with passes that only tests need.
+function(moec_lit_test name)
+  add_test(NAME lit_${name}
+    COMMAND ${Python3_EXECUTABLE} ${MOEC_LIT} -v --order=lexical
+      --param tools=${CMAKE_RUNTIME_OUTPUT_DIRECTORY}
+      --param llvm_tools=${LLVM_TOOLS_BINARY_DIR}
+      --param exec_root=${PROJECT_BINARY_DIR}/tests/lit
+      ${CMAKE_CURRENT_SOURCE_DIR})
+  set_tests_properties(lit_${name} PROPERTIES TIMEOUT 300 LABELS lit)
+endfunction()
