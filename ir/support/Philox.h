@@ -56,10 +56,10 @@ uint64_t uniformInt(RandomKey key, uint64_t index, uint64_t bound);
 /// from words 0 and 1 and v from words 2 and 3.
 double normal(RandomKey key, uint64_t index);
 
-/// out[i] = f32(low + (high - low) * uniform(key, first + i)), in double.
+/// out[i] = f32(uniform(key, first + i) * (high - low) + low), in double.
 void fillUniform(RandomKey key, uint64_t first, double low, double high,
                  llvm::MutableArrayRef<float> out);
-/// out[i] = f32(mean + deviation * normal(key, first + i)), in double.
+/// out[i] = f32(normal(key, first + i) * deviation + mean), in double.
 void fillNormal(RandomKey key, uint64_t first, double mean, double deviation,
                 llvm::MutableArrayRef<float> out);
 

@@ -99,6 +99,18 @@ TEST(Philox, NormalHasItsMoments) {
   EXPECT_NEAR(fourth / kCount, 3, 9.8 * step);
 }
 
+TEST(Philox, FillsEqualSingleNumbers) {
+  RandomKey key = RandomKey::of(4, "test", "fills");
+  uint64_t first = (uint64_t(1) << 32) - 5000;
+  std::vector<float> normals(10003), uniforms(10003);
+  fillNormal(key, first, 0.25, 3.0, normals);
+  fillUniform(key, first, -1.0, 2.0, uniforms);
+  for (size_t i = 0; i < normals.size(); ++i) {
+    ASSERT_EQ(normals[i], float(normal(key, first + i) * 3.0 + 0.25)) << i;
+    ASSERT_EQ(uniforms[i], float(uniform(key, first + i) * 3.0 + -1.0)) << i;
+  }
+}
+
 TEST(Philox, FillsDoNotDependOnChunks) {
   RandomKey key = RandomKey::of(3, "test", "chunks");
   std::vector<float> whole(1000), pieces(1000);
