@@ -11,8 +11,21 @@ using Kind = NormalizerStep::Kind;
 
 static constexpr llvm::StringLiteral kSpaceMark = "\xE2\x96\x81";
 
-static std::string replaceAll(llvm::StringRef text, llvm::StringRef from,
-                              llvm::StringRef to) {
+/// No normalizer in use makes a text longer than this, and replacements of a
+/// hostile file could fill the memory.
+static size_t limitOf(llvm::StringRef text) {
+  return text.size() * 64 + (1 << 16);
+}
+
+static llvm::Error tooLong(size_t limitBytes) {
+  return error() << "expected the tokenizer's normalizer to give at most "
+                 << limitBytes << " bytes for this text, got more";
+}
+
+static llvm::Expected<std::string> replaceAll(llvm::StringRef text,
+                                              llvm::StringRef from,
+                                              llvm::StringRef to,
+                                              size_t limitBytes) {
   std::string out;
   out.reserve(text.size());
   for (;;) {
@@ -21,12 +34,16 @@ static std::string replaceAll(llvm::StringRef text, llvm::StringRef from,
     if (found == llvm::StringRef::npos)
       return out;
     out += to;
+    if (out.size() > limitBytes)
+      return tooLong(limitBytes);
     text = text.substr(found + from.size());
   }
 }
 
-static llvm::Expected<std::string>
-replaceMatches(llvm::StringRef text, const Regex &regex, llvm::StringRef to) {
+static llvm::Expected<std::string> replaceMatches(llvm::StringRef text,
+                                                  const Regex &regex,
+                                                  llvm::StringRef to,
+                                                  size_t limitBytes) {
   std::string out;
   Regex::Matcher matcher(regex, text);
   size_t pos = 0, begin = 0, end = 0;
@@ -36,6 +53,8 @@ replaceMatches(llvm::StringRef text, const Regex &regex, llvm::StringRef to) {
       break;
     out += text.slice(pos, begin);
     out += to;
+    if (out.size() > limitBytes)
+      return tooLong(limitBytes);
     pos = end;
   }
   out += text.substr(pos);
@@ -91,46 +110,44 @@ llvm::Expected<Normalizer> Normalizer::create(const TokenizerAsset &asset,
 
 llvm::Expected<std::string> Normalizer::run(llvm::StringRef input) const {
   std::string text = input.str();
+  size_t limitBytes = limitOf(input);
   for (const Step &step : steps) {
-    switch (step.spec.kind) {
-    case Kind::Nfc:
-      text = normalizeUnicode(text, NormalForm::Nfc);
-      break;
-    case Kind::Nfd:
-      text = normalizeUnicode(text, NormalForm::Nfd);
-      break;
-    case Kind::Nfkc:
-      text = normalizeUnicode(text, NormalForm::Nfkc);
-      break;
-    case Kind::Nfkd:
-      text = normalizeUnicode(text, NormalForm::Nfkd);
-      break;
-    case Kind::Lowercase:
-      text = lowercaseUnicode(text);
-      break;
-    case Kind::Prepend:
-      if (!text.empty())
-        text = step.spec.text + text;
-      break;
-    case Kind::ReplaceLiteral:
-      text = replaceAll(text, step.spec.pattern, step.spec.text);
-      break;
-    case Kind::ReplaceRegex: {
-      MOEC_ASSIGN(text, replaceMatches(text, *step.regex, step.spec.text));
-      break;
-    }
-    case Kind::StripLeft:
-      text = stripLeft(text).str();
-      break;
-    case Kind::StripRight:
-      text = stripRight(text).str();
-      break;
-    case Kind::SentencePiece:
-      text = sentencePiece(step, text);
-      break;
-    }
+    MOEC_ASSIGN(text, runStep(step, text, limitBytes));
+    if (text.size() > limitBytes)
+      return tooLong(limitBytes);
   }
   return text;
+}
+
+llvm::Expected<std::string> Normalizer::runStep(const Step &step,
+                                                llvm::StringRef text,
+                                                size_t limitBytes) const {
+  const NormalizerStep &spec = step.spec;
+  switch (spec.kind) {
+  case Kind::Nfc:
+    return normalizeUnicode(text, NormalForm::Nfc);
+  case Kind::Nfd:
+    return normalizeUnicode(text, NormalForm::Nfd);
+  case Kind::Nfkc:
+    return normalizeUnicode(text, NormalForm::Nfkc);
+  case Kind::Nfkd:
+    return normalizeUnicode(text, NormalForm::Nfkd);
+  case Kind::Lowercase:
+    return lowercaseUnicode(text);
+  case Kind::Prepend:
+    return text.empty() ? std::string() : spec.text + text.str();
+  case Kind::ReplaceLiteral:
+    return replaceAll(text, spec.pattern, spec.text, limitBytes);
+  case Kind::ReplaceRegex:
+    return replaceMatches(text, *step.regex, spec.text, limitBytes);
+  case Kind::StripLeft:
+    return stripLeft(text).str();
+  case Kind::StripRight:
+    return stripRight(text).str();
+  case Kind::SentencePiece:
+    return sentencePiece(step, text, limitBytes);
+  }
+  llvm_unreachable("checked when the asset was read");
 }
 
 llvm::Expected<Normalizer::CharsMap>
@@ -200,8 +217,9 @@ Normalizer::nextUnit(const Step &step, llvm::StringRef text) const {
   return {text.take_front(length), length};
 }
 
-std::string Normalizer::sentencePiece(const Step &step,
-                                      llvm::StringRef text) const {
+llvm::Expected<std::string> Normalizer::sentencePiece(const Step &step,
+                                                      llvm::StringRef text,
+                                                      size_t limitBytes) const {
   uint8_t flags = step.spec.flags;
   bool removeExtra = flags & kRemoveExtraSpaces;
   llvm::StringRef space = flags & kEscapeSpaces ? kSpaceMark : " ";
@@ -231,6 +249,8 @@ std::string Normalizer::sentencePiece(const Step &step,
       else
         out += c;
     }
+    if (out.size() > limitBytes)
+      return tooLong(limitBytes);
     if (!unit.empty())
       afterSpace = unit.ends_with(" ");
     if (!removeExtra)

@@ -44,7 +44,11 @@ private:
     CharsMap charsMap;
   };
 
-  std::string sentencePiece(const Step &step, llvm::StringRef text) const;
+  llvm::Expected<std::string> runStep(const Step &step, llvm::StringRef text,
+                                      size_t limitBytes) const;
+  llvm::Expected<std::string> sentencePiece(const Step &step,
+                                            llvm::StringRef text,
+                                            size_t limitBytes) const;
   /// One character or longer unit of `text`, normalised, and its bytes.
   std::pair<llvm::StringRef, size_t> nextUnit(const Step &step,
                                               llvm::StringRef text) const;

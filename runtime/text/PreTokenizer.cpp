@@ -18,6 +18,14 @@ llvm::Expected<PreTokenizer> PreTokenizer::create(const TokenizerAsset &asset,
       return error(Location::inFile(name.str()))
              << "expected a pre-tokenizer to look for something, got an empty "
                 "pattern";
+    // A longer mark, or one that is replaced again, could fill the memory.
+    if (spec.kind == Kind::Metaspace &&
+        (spec.pattern.size() > 16 ||
+         llvm::StringRef(spec.pattern).contains(' ')))
+      return error(Location::inFile(name.str()))
+             << "expected a mark for spaces of at most 16 bytes and without "
+                "spaces, got '"
+             << spec.pattern << "'";
     if (spec.kind == Kind::SplitRegex) {
       MOEC_ASSIGN(step.regex, Regex::compile(spec.pattern, name));
     }

@@ -34,6 +34,10 @@ llvm::Error moec::checkAsset(const TokenizerAsset &asset,
     if (!std::isfinite(piece.score))
       return fail("piece " + llvm::Twine(id))
              << "expected a finite score, got " << piece.score;
+    if (piece.text.size() > kMaxPieceBytes)
+      return fail("piece " + llvm::Twine(id))
+             << "expected at most " << kMaxPieceBytes << " bytes, got "
+             << piece.text.size();
     if (piece.type == PieceType::Byte && byteOfPiece(piece.text) < 0)
       return fail("piece " + llvm::Twine(id))
              << "expected a byte piece spelled '<0x00>' to '<0xFF>', got '"
@@ -52,9 +56,23 @@ llvm::Error moec::checkAsset(const TokenizerAsset &asset,
     if (token.id < 0 || size_t(token.id) >= count)
       return fail("added token " + llvm::Twine(index))
              << "expected an id in [0, " << count << "), got " << token.id;
-    if (token.content.empty())
-      return fail("added token " + llvm::Twine(index)) << "has no text";
+    if (token.content.empty() || token.content.size() > kMaxPieceBytes)
+      return fail("added token " + llvm::Twine(index))
+             << "expected 1 to " << kMaxPieceBytes << " bytes of text, got "
+             << token.content.size();
   }
+  for (const DecoderSpec::Replacement &replacement : asset.decoder.replace)
+    if (replacement.from.empty() ||
+        replacement.to.size() > replacement.from.size())
+      return fail("decoder")
+             << "expected replacements no longer than what they replace, got '"
+             << replacement.to << "' for '" << replacement.from << "'";
+  for (const std::string *text :
+       {&asset.decoder.separator, &asset.decoder.unknown,
+        &asset.decoder.stripStart})
+    if (text->size() > 64)
+      return fail("decoder")
+             << "expected texts of at most 64 bytes, got " << text->size();
   const std::pair<const char *, int32_t> named[] = {{"bos", asset.bos},
                                                     {"eos", asset.eos},
                                                     {"unknown", asset.unknown},

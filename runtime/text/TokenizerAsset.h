@@ -154,7 +154,8 @@ struct DecoderSpec {
     std::string from, to;
     friend bool operator==(const Replacement &, const Replacement &) = default;
   };
-  /// In every piece, in order.
+  /// In every piece, in order. What is put in is not longer than what it
+  /// replaces.
   std::vector<Replacement> replace;
   /// Byte pieces become bytes.
   bool byteFallback = false;
@@ -214,6 +215,10 @@ inline constexpr uint16_t kTokenizerAssetMinor = 0;
 
 /// Ids are below this, which bounds what a hostile file makes us allocate.
 inline constexpr uint32_t kMaxVocabulary = 1u << 22;
+
+/// Pieces and added tokens are at most this long, which bounds the time that
+/// looking for them takes.
+inline constexpr uint32_t kMaxPieceBytes = 4096;
 
 /// Checks that every id is in range, byte pieces are spelled as such, and
 /// scores are numbers. Importers and readers call it last. `name` is what

@@ -141,7 +141,8 @@ TEST(TokenizerAsset, IdsOutsideTheVocabularyAreErrors) {
   EXPECT_EQ(message([](TokenizerAsset &a) { a.added[1].id = 9; }),
             "blob: added token 1: error: expected an id in [0, 9), got 9");
   EXPECT_EQ(message([](TokenizerAsset &a) { a.added[1].content = ""; }),
-            "blob: added token 1: error: has no text");
+            "blob: added token 1: error: expected 1 to 4096 bytes of text, got "
+            "0");
   EXPECT_EQ(message([](TokenizerAsset &a) { a.bos = 70; }),
             "blob: bos: error: expected an id in [-1, 9), got 70");
   EXPECT_EQ(message([](TokenizerAsset &a) { a.stopIds = {9}; }),
@@ -153,6 +154,13 @@ TEST(TokenizerAsset, IdsOutsideTheVocabularyAreErrors) {
                 a.pieces[4].score = std::numeric_limits<float>::infinity();
               }),
               HasSubstr("blob: piece 4: error: expected a finite score"));
+  EXPECT_EQ(message([](TokenizerAsset &a) { a.pieces[4].text.resize(5000); }),
+            "blob: piece 4: error: expected at most 4096 bytes, got 5000");
+  EXPECT_EQ(message([](TokenizerAsset &a) { a.decoder.replace[0].to = "aa"; }),
+            "blob: decoder: error: expected replacements no longer than what "
+            "they replace, got 'aa' for '_'");
+  EXPECT_EQ(message([](TokenizerAsset &a) { a.decoder.unknown.resize(65); }),
+            "blob: decoder: error: expected texts of at most 64 bytes, got 65");
   EXPECT_THAT(message([](TokenizerAsset &a) { a.pieces.clear(); }),
               HasSubstr("blob: vocabulary: error: has 0 pieces"));
 }
@@ -173,6 +181,19 @@ TEST(TokenizerAsset, ExpressionsAreChecked) {
   EXPECT_THAT(message(""), HasSubstr("got an empty pattern"));
   EXPECT_THAT(message(std::string(70000, 'a').c_str()),
               HasSubstr("expected an expression of at most 65536 bytes"));
+}
+
+TEST(TokenizerAsset, ANormalizerThatExplodesIsAnError) {
+  TokenizerAsset asset = fullAsset();
+  asset.normalizer.assign(60,
+                          {NormalizerStep::Kind::ReplaceLiteral, "a", "aa", 0});
+  auto tokenizer = Tokenizer::create(asset, "blob");
+  ASSERT_TRUE(bool(tokenizer)) << toText(tokenizer.takeError());
+  auto ids = (*tokenizer)->encode("ab");
+  ASSERT_FALSE(bool(ids));
+  EXPECT_EQ(toText(ids.takeError()),
+            "error: expected the tokenizer's normalizer to give at most 65664 "
+            "bytes for this text, got more");
 }
 
 TEST(TokenizerAsset, AnExpressionThatRunsAwayIsAnError) {

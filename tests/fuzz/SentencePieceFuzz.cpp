@@ -1,0 +1,9 @@
+#include "frontend/tokenizer/ImportTokenizer.h"
+#include "tests/fuzz/TokenizerFuzz.h"
+
+using namespace moec;
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
+  useTokenizer(importSentencePiece(asText(bytes, size), "fuzz"));
+  return 0;
+}

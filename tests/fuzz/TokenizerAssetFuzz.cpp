@@ -1,0 +1,8 @@
+#include "tests/fuzz/TokenizerFuzz.h"
+
+using namespace moec;
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
+  useTokenizer(deserializeTokenizer(asText(bytes, size), "fuzz"));
+  return 0;
+}
