@@ -19,6 +19,9 @@ std::vector<int64_t> moec::rotaryRows(int64_t rows, int64_t heads) {
   return stored;
 }
 
+/// Twenty times what the largest models have; bounds the map's memory.
+static constexpr int64_t kMaxWeights = 1 << 20;
+
 static std::string shapeText(llvm::ArrayRef<int64_t> shape) {
   std::string text = "[";
   for (auto [i, dim] : llvm::enumerate(shape))
@@ -85,6 +88,11 @@ llvm::Expected<WeightMap> WeightMap::create(const Checkpoint &checkpoint,
            << "expected tensors for " << config.layers
            << " layers, but the model has only " << checkpoint.tensors().size()
            << " tensors";
+  int64_t experts = config.moe ? config.moe->experts : 0;
+  if (config.layers * (3 * experts + 1) > kMaxWeights)
+    return error(Location::inFile(checkpoint.path))
+           << "expected at most " << kMaxWeights << " weights, found "
+           << config.layers << " layers of " << experts << " experts";
   for (WeightRule &rule : weightRules(checkpoint, config)) {
     if (rule.name == "embed" && config.tiedEmbeddings) {
       MOEC_ASSIGN(rule.stored, resolveTiedEmbedding(checkpoint, rule.stored));

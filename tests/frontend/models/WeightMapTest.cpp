@@ -214,6 +214,18 @@ TEST(WeightMap, WrongShapesAndTypes) {
   EXPECT_THAT(failure(layers), HasSubstr("expected tensors for 16000 layers"));
 }
 
+TEST(WeightMap, HostileNumbersOfExperts) {
+  TinyModel model;
+  model.makeMixtral();
+  model.set("num_hidden_layers", "40");
+  model.set("num_local_experts", "16000");
+  for (int i = 0; i < 40; ++i)
+    model.add("extra." + std::to_string(i), {1});
+  EXPECT_THAT(failure(model),
+              HasSubstr("expected at most 1048576 weights, found 40 layers of "
+                        "16000 experts"));
+}
+
 TEST(WeightMap, UnusedTensorsAreWarnings) {
   TinyModel model;
   model.makeLlama();
