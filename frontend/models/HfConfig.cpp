@@ -332,11 +332,15 @@ llvm::Error HfReader::readRope() {
 }
 
 /// Mistral and Mixtral slide in all layers; Qwen in the layers from
-/// `max_window_layers` on, where it is switched on; `layer_types` overrides.
+/// `max_window_layers` on, where it is switched on; `layer_types` overrides. A
+/// window as wide as the context hides nothing.
 llvm::Error HfReader::readWindows() {
   bool isQwen = config.family == ModelFamily::qwen2 ||
                 config.family == ModelFamily::qwen3;
-  MOEC_ASSIGN(int64_t window, integer("sliding_window", 0));
+  // Mistral has a window unless the setting is null.
+  bool isDefault =
+      config.family == ModelFamily::mistral && !settings.find("sliding_window");
+  MOEC_ASSIGN(int64_t window, integer("sliding_window", isDefault ? 4096 : 0));
   MOEC_ASSIGN(bool isUsed, boolean("use_sliding_window", !isQwen));
   known.insert("max_window_layers");
   MOEC_ASSIGN(std::optional<int64_t> firstLayer,
@@ -349,7 +353,7 @@ llvm::Error HfReader::readWindows() {
   std::vector<int64_t> windows(size_t(config.layers), window);
   if (isQwen)
     std::fill_n(windows.begin(),
-                std::min(config.layers, firstLayer.value_or(config.layers)), 0);
+                std::min(config.layers, firstLayer.value_or(28)), 0);
 
   known.insert("layer_types");
   if (settings.has("layer_types")) {
@@ -370,7 +374,9 @@ llvm::Error HfReader::readWindows() {
                << type.describe();
     }
   }
-  if (llvm::any_of(windows, [](int64_t size) { return size != 0; }))
+  bool isSliding =
+      llvm::any_of(windows, [](int64_t size) { return size != 0; });
+  if (isSliding && window < config.context)
     config.windows = std::move(windows);
   return llvm::Error::success();
 }

@@ -104,6 +104,21 @@ TEST(ModelConfig, FamiliesDiffer) {
   ASSERT_TRUE(bool(result));
   EXPECT_THAT(result->config.windows, ElementsAre(0, 32));
 
+  mistral.set("sliding_window", "64");
+  result = read(mistral);
+  ASSERT_TRUE(bool(result));
+  EXPECT_TRUE(result->config.windows.empty());
+  mistral.unset("layer_types");
+  mistral.unset("sliding_window");
+  mistral.set("max_position_embeddings", "5000");
+  result = read(mistral);
+  ASSERT_TRUE(bool(result));
+  EXPECT_THAT(result->config.windows, ElementsAre(4096, 4096));
+  mistral.set("sliding_window", "null");
+  result = read(mistral);
+  ASSERT_TRUE(bool(result));
+  EXPECT_TRUE(result->config.windows.empty());
+
   TinyModel mixtral;
   mixtral.makeMixtral();
   result = read(mixtral);
