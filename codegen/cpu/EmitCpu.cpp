@@ -3,6 +3,7 @@
 #include "codegen/cpu/EmitCpu.h"
 #include "codegen/cpu/Emitter.h"
 #include "codegen/cpu/Kernels.h"
+#include "codegen/emit/CheckSpec.h"
 #include "llvm/Support/ErrorHandling.h"
 
 #include <cassert>
@@ -44,6 +45,11 @@ WeightLayout cpu::weightLayout(ElementType, ElementType w, bool gated,
           .element = w,
           .panel = level >= CpuLevel::Avx512 ? 32u : 16u,
           .group = w == ElementType::bf16 ? 2u : 1u};
+}
+
+std::optional<std::string> cpu::supports(const AnySpec &spec, CpuLevel level) {
+  // The base of x86-64 has no instruction for f16.
+  return checkSpec(spec, /*convertsF16=*/level != CpuLevel::Generic);
 }
 
 namespace {

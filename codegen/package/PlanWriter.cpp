@@ -5,8 +5,8 @@
 #include "ir/support/Hash.h"
 #include "passes/memory/PlanBuffers.h"
 #include "runtime/schema/plan_generated.h"
-#include "llvm/ADT/MapVector.h"
 #include "llvm/ADT/DenseMap.h"
+#include "llvm/ADT/MapVector.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
 

@@ -2,8 +2,6 @@
 
 #include "tests/codegen/KernelHarness.h"
 
-#include "gmock/gmock.h"
-
 using namespace moec;
 using namespace moec::test;
 using cpu::CpuLevel;
@@ -88,7 +86,6 @@ TEST(EmitCpu, NamesTellSpecsApart) {
 }
 
 TEST(EmitCpu, SaysWhatIsUnsupported) {
-  using testing::HasSubstr;
   auto reason = [](const AnySpec &spec, CpuLevel level = CpuLevel::Avx512) {
     return cpu::supports(spec, level).value_or("supported");
   };
@@ -102,7 +99,8 @@ TEST(EmitCpu, SaysWhatIsUnsupported) {
   EXPECT_EQ(reason(gemm), "out is i32, expected f32, bf16 or f16");
   gemm.out = ElementType::f16;
   EXPECT_EQ(reason(gemm), "supported");
-  EXPECT_THAT(reason(gemm, CpuLevel::Generic), HasSubstr("no conversion"));
+  EXPECT_EQ(reason(gemm, CpuLevel::Generic),
+            "out is f16, expected f32 or bf16");
   gemm.n = 0;
   EXPECT_EQ(reason(gemm), "n is 0, outside [1, 16777216]");
 

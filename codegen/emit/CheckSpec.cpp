@@ -1,13 +1,12 @@
-//===- Supports.cpp - what can be emitted ---------------------------------===//
+//===- CheckSpec.cpp - whether a spec holds together ----------------------===//
 
-#include "codegen/cpu/EmitCpu.h"
+#include "codegen/emit/CheckSpec.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/MathExtras.h"
 
 using namespace llvm;
 using namespace moec;
-using namespace moec::cpu;
 using namespace moec::kernel;
 
 using Reason = std::optional<std::string>;
@@ -17,8 +16,8 @@ static constexpr int64_t kMaxDimension = int64_t(1) << 24;
 
 namespace {
 
-struct SupportsKind {
-  CpuLevel level;
+struct CheckKind {
+  bool convertsF16;
 
   template <typename... Parts> static Reason no(Parts &&...parts) {
     return formatv(std::forward<Parts>(parts)...).str();
@@ -32,16 +31,11 @@ struct SupportsKind {
   }
   /// An element type that loads and stores convert.
   Reason floats(const char *name, ElementType element) const {
-    if (element == ElementType::f32 || element == ElementType::bf16)
+    if (element == ElementType::f32 || element == ElementType::bf16 ||
+        (element == ElementType::f16 && convertsF16))
       return std::nullopt;
-    if (element == ElementType::f16) {
-      if (level != CpuLevel::Generic)
-        return std::nullopt;
-      return no("{0} is f16, which {1} has no conversion for", name,
-                variantName(level));
-    }
-    return no("{0} is {1}, expected f32, bf16 or f16", name,
-              elementTypeName(element));
+    return no("{0} is {1}, expected f32{2}", name, elementTypeName(element),
+              convertsF16 ? ", bf16 or f16" : " or bf16");
   }
   Reason gemm(int64_t n, int64_t k, ElementType a, ElementType w,
               ElementType out) const {
@@ -138,7 +132,7 @@ struct SupportsKind {
 
 } // namespace
 
-Reason SupportsKind::rowOp(const RowwiseSpec &spec, size_t number) const {
+Reason CheckKind::rowOp(const RowwiseSpec &spec, size_t number) const {
   const RowOp &op = spec.ops[number];
   using Kind = RowOp::Kind;
   if (Reason reason = size("width", op.width))
@@ -249,6 +243,6 @@ Reason SupportsKind::rowOp(const RowwiseSpec &spec, size_t number) const {
   return no("is of unknown kind {0}", int(op.kind));
 }
 
-Reason cpu::supports(const AnySpec &spec, CpuLevel level) {
-  return std::visit(SupportsKind{level}, spec);
+Reason kernel::checkSpec(const AnySpec &spec, bool convertsF16) {
+  return std::visit(CheckKind{convertsF16}, spec);
 }

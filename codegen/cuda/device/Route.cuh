@@ -1,0 +1,115 @@
+// One warp routes one token: lane i keeps the scores of experts i, i + 32, ...
+// in registers, and `topk` rounds of a warp's argmax pick the winners. A key
+// orders as selection does: by score, equal zeros, NaN below all numbers,
+// chosen experts below NaN; of equal keys the lower expert wins. Reads each
+// logit once, writes 2 * topk words.
+
+template <typename Op>
+__device__ void routeToken(const float *logits, const float *bias,
+                           unsigned long long *counters, int *pairExpert,
+                           float *pairWeight, Index token) {
+  constexpr int experts = Op::kExperts, topk = Op::kTopk;
+  constexpr int held = (experts + 31) / 32;
+  constexpr int chosenKey = int(0x80000000u), nanKey = chosenKey + 1;
+  int lane = threadIdx.x % 32;
+
+  float logit[held], score[held];
+  float top = -infinity();
+#pragma unroll
+  for (int i = 0; i < held; ++i) {
+    int expert = i * 32 + lane;
+    logit[i] = expert < experts ? logits[token * experts + expert] : 0.0f;
+    score[i] = logit[i];
+    if (expert < experts)
+      top = fmaxf(top, logit[i]); // skips NaN
+  }
+  if (Op::kScore == 0) {
+    float sum = 0;
+#pragma unroll
+    for (int distance = 16; distance > 0; distance /= 2)
+      top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, distance));
+#pragma unroll
+    for (int i = 0; i < held; ++i) {
+      score[i] = expf(logit[i] - top);
+      sum += i * 32 + lane < experts ? score[i] : 0.0f;
+    }
+    sum = warpSum(sum);
+#pragma unroll
+    for (int i = 0; i < held; ++i)
+      score[i] /= sum;
+  } else if (Op::kScore == 1) {
+#pragma unroll
+    for (int i = 0; i < held; ++i)
+      score[i] = sigmoid(logit[i]);
+  }
+
+  int key[held];
+#pragma unroll
+  for (int i = 0; i < held; ++i) {
+    int expert = i * 32 + lane;
+    float x = score[i];
+    if (Op::kSelectBias && expert < experts)
+      x += bias[expert];
+    int bits = __float_as_int(x + 0.0f); // -0 + 0 is 0
+    bits ^= (bits >> 31) & 0x7fffffff;
+    key[i] = x != x ? nanKey : bits;
+    if (expert >= experts)
+      key[i] = chosenKey;
+  }
+
+  // Lane `choice` keeps the choice of that number, so topk is at most 32.
+  float mine = 0, sum = 0, topChosen = -infinity();
+  int myExpert = 0;
+  bool allNan = false;
+  for (int choice = 0; choice < topk; ++choice) {
+    int best = chosenKey, expert = experts;
+#pragma unroll
+    for (int i = 0; i < held; ++i)
+      if (key[i] > best) {
+        best = key[i];
+        expert = i * 32 + lane;
+      }
+#pragma unroll
+    for (int distance = 16; distance > 0; distance /= 2) {
+      int otherBest = __shfl_xor_sync(0xffffffffu, best, distance);
+      int otherExpert = __shfl_xor_sync(0xffffffffu, expert, distance);
+      if (otherBest > best || (otherBest == best && otherExpert < expert)) {
+        best = otherBest;
+        expert = otherExpert;
+      }
+    }
+    allNan |= choice == 0 && best == nanKey;
+    float weight = 0;
+#pragma unroll
+    for (int i = 0; i < held; ++i)
+      if (i * 32 + lane == expert) {
+        weight = Op::kRenorm == 2 ? logit[i] : score[i];
+        key[i] = chosenKey;
+      }
+    weight = __shfl_sync(0xffffffffu, weight, expert % 32);
+    sum += weight;
+    topChosen = fmaxf(topChosen, weight);
+    if (lane == choice) {
+      mine = weight;
+      myExpert = expert;
+    }
+  }
+
+  if (Op::kRenorm == 2) {
+    mine = lane < topk ? expf(mine - topChosen) : 0.0f;
+    sum = 0;
+    for (int choice = 0; choice < topk; ++choice) // in order of choice
+      sum += __shfl_sync(0xffffffffu, mine, choice);
+    mine /= sum;
+  } else if (Op::kRenorm == 1) {
+    mine /= sum + Op::renormEpsilon();
+  }
+  mine *= Op::scale();
+  if (allNan)
+    mine = __int_as_float(0x7fc00000);
+  if (lane < topk) {
+    pairExpert[token * topk + lane] = myExpert;
+    pairWeight[token * topk + lane] = mine;
+    atomicAdd(counters + myExpert, 1ull);
+  }
+}
