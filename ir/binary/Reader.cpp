@@ -104,10 +104,15 @@ llvm::Error Reader::readAttrs(const Table<fb::Attr> *fields, Attributes &attrs,
     value.name = text(field->name());
     value.kind = field->kind();
     value.integer = field->integer();
-    value.real = field->real();
     value.text = text(field->text());
     value.integers = numbers(field->integers());
     value.reals = numbers(field->reals());
+    if (value.kind == fb::AttrKind::real) {
+      if (value.reals.size() != 1)
+        return fail(object) << "attribute '" << value.name << "' has "
+                            << value.reals.size() << " numbers, expects 1";
+      value.real = value.reals[0];
+    }
   }
   if (std::string problem = setFields(attrs, values); !problem.empty())
     return fail(object) << problem;

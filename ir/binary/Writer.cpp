@@ -67,9 +67,11 @@ Writer::attrs(const Attributes &attrs) {
     auto fieldName = name(value.name);
     auto fieldText = text(value.text);
     auto integers = list(value.integers);
-    auto reals = list(value.reals);
+    auto reals =
+        list(value.kind == fb::AttrKind::real ? std::vector<double>{value.real}
+                                              : value.reals);
     fields.push_back(fb::CreateAttr(b, fieldName, value.kind, value.integer,
-                                    value.real, fieldText, integers, reals));
+                                    fieldText, integers, reals));
   }
   return list(fields);
 }

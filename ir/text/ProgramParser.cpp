@@ -180,7 +180,6 @@ llvm::Error ModuleParser::parseOp(Block &block, Scope &scope, unsigned depth) {
   MOEC_TRY(parseAttrsAndBody(*attrs, kernel, body, depth));
 
   llvm::SmallVector<ParsedType> parsed;
-  Token colon = tokens.peek();
   if (tokens.takeIf(":")) {
     do {
       MOEC_ASSIGN(ParsedType type, parseType());
@@ -188,7 +187,7 @@ llvm::Error ModuleParser::parseOp(Block &block, Scope &scope, unsigned depth) {
     } while (tokens.takeIf(","));
   }
   if (parsed.size() != names.size())
-    return tokens.errorAt(colon)
+    return tokens.errorAt(mnemonic)
            << "'" << mnemonic.spelling << "' names " << names.size()
            << " results, but gives " << parsed.size() << " types";
   Location loc = tokens.locationOf(start);

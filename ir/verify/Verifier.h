@@ -10,8 +10,8 @@
 //   - a program takes a state at most once; its versions form one chain of
 //     in-place writes, nothing reads a version that was written over, and the
 //     last version is returned;
-//   - a ragged dimension has one `moe.route` that defines it, before its uses,
-//     and is no dimension of an argument;
+//   - a ragged dimension has one `moe.route` that defines it, and is no
+//     dimension of an argument;
 //   - sizes fit in 62 bits where symbols have their maxima.
 //
 //===----------------------------------------------------------------------===//

@@ -14,9 +14,7 @@ namespace cl = llvm::cl;
 namespace {
 /// Ends the process by a signal.
 struct Crash final : Pass {
-  llvm::Error run(Module &, PassContext &) override {
-    __builtin_trap();
-  }
+  llvm::Error run(Module &, PassContext &) override { __builtin_trap(); }
 };
 
 struct FailOptions final : AttrsOf<FailOptions> {
