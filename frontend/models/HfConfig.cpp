@@ -264,6 +264,12 @@ llvm::Error HfReader::readBiases() {
   return llvm::Error::success();
 }
 
+static bool isNeutral(const JsonValue &value, double neutral) {
+  if (value.isNull() || (value.isBoolean() && !value.boolean))
+    return true;
+  return value.isNumber() && value.number == neutral;
+}
+
 /// Reads the object `key`, which newer files call `rope_parameters`.
 llvm::Error HfReader::readRopeScaling(llvm::StringRef key) {
   known.insert(key);
@@ -286,6 +292,23 @@ llvm::Error HfReader::readRopeScaling(llvm::StringRef key) {
              << "expected '" << name << "' to be positive, found " << *value;
     return *value;
   };
+  static constexpr llvm::StringLiteral kFields[] = {
+      "factor",          "high_freq_factor",
+      "low_freq_factor", "mrope_section",
+      "rope_theta",      "original_max_position_embeddings",
+      "rope_type",       "type"};
+  for (const JsonMember &member : scaling.members) {
+    bool isFactor = member.key == "partial_rotary_factor" ||
+                    member.key == "attention_factor";
+    if (isFactor && !isNeutral(member.value, 1))
+      return settings.errorAt(member.value)
+             << "the setting '" << prefix << member.key
+             << "' changes results and is not supported, found "
+             << member.value.describe();
+    if (!isFactor && !llvm::is_contained(kFields, member.key))
+      result.warnings.push_back("the setting '" + prefix + member.key +
+                                "' is not known and was ignored");
+  }
   RopeConfig &rope = config.rope;
   if (settings.has(prefix + "rope_theta")) {
     MOEC_ASSIGN(rope.theta, field("rope_theta"));
@@ -491,12 +514,6 @@ llvm::Error HfReader::readTokens() {
   if (!bos.empty())
     config.bos = bos.front();
   return readIds(settings, "eos_token_id", config.eos);
-}
-
-static bool isNeutral(const JsonValue &value, double neutral) {
-  if (value.isNull() || (value.isBoolean() && !value.boolean))
-    return true;
-  return value.isNumber() && value.number == neutral;
 }
 
 llvm::Error HfReader::checkOtherKeys() {

@@ -2,6 +2,7 @@
 
 #include "ir/support/Diagnostic.h"
 #include "ir/support/Interrupt.h"
+#include "llvm/ADT/SmallString.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/Errno.h"
 #include "llvm/Support/FileSystem.h"
@@ -60,6 +61,11 @@ llvm::Expected<AtomicFile> AtomicFile::create(llvm::StringRef target,
   file.targetPath = target.str();
   file.mode = mode;
   struct stat status;
+  // What a link points to is replaced, not the link: /dev/stdout is one.
+  llvm::SmallString<256> real;
+  if (llvm::sys::fs::is_symlink_file(target) &&
+      !llvm::sys::fs::real_path(target, real))
+    file.targetPath = real.str().str();
   bool exists = !::stat(file.targetPath.c_str(), &status);
   if (exists && S_ISDIR(status.st_mode))
     return error(Location::inFile(file.targetPath))

@@ -298,6 +298,18 @@ TEST(ModelConfig, RopeScaling) {
       failureWith("rope_scaling", "{\"type\": \"linear\", \"factor\": 0}"),
       HasSubstr("expected 'factor' to be positive, found 0"));
   EXPECT_THAT(failureWith("rope_scaling", "3"), HasSubstr("to be an object"));
+  EXPECT_THAT(
+      failureWith("rope_parameters", "{\"partial_rotary_factor\": 0.5}"),
+      HasSubstr("'rope_parameters.partial_rotary_factor' changes results and "
+                "is not supported, found 0.5"));
+  TinyModel unknown;
+  unknown.makeLlama();
+  unknown.set("rope_parameters", "{\"attention_factor\": 1, \"x\": 2}");
+  auto result = read(unknown);
+  ASSERT_TRUE(bool(result));
+  EXPECT_THAT(result->warnings,
+              ElementsAre("the setting 'rope_parameters.x' is not known and "
+                          "was ignored"));
   EXPECT_THAT(failureWith("rope_scaling",
                           "{\"type\": \"default\", \"mrope_section\": [1, 1]}"),
               HasSubstr("multimodal rotary"));

@@ -88,6 +88,15 @@ TEST(AtomicFile, AppearsOnCommitOnly) {
   EXPECT_EQ(folder.list(), std::vector<std::string>{"out"});
 }
 
+TEST(AtomicFile, LinksStay) {
+  TemporaryFolder folder;
+  folder.write("real", "old");
+  ASSERT_EQ(::symlink("real", folder.file("link").c_str()), 0);
+  ASSERT_EQ(toText(writeFileAtomically(folder.file("link"), "new")), "");
+  EXPECT_EQ(folder.read("real"), "new");
+  EXPECT_TRUE(llvm::sys::fs::is_symlink_file(folder.file("link")));
+}
+
 TEST(AtomicFile, PositionalWritesFromThreads) {
   TemporaryFolder folder;
   auto file = AtomicFile::create(folder.file("out"));
