@@ -256,6 +256,13 @@ CheckpointReader::place(const SourceFile &file, const SourceAttrs &attrs) {
                found->second->byteOffset};
 }
 
+llvm::Expected<std::string> CheckpointReader::digest(const SourceFile &file,
+                                                     ProgressFn progress) {
+  MOEC_ASSIGN(const Checkpoint *checkpoint, open(file));
+  MOEC_ASSIGN(Digest digest, checkpoint->digest(progress));
+  return toHex(digest);
+}
+
 void CheckpointReader::drop(const SourceFile &file, const SourceAttrs &attrs) {
   auto found = find(file, attrs);
   if (found)

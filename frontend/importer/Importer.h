@@ -41,6 +41,9 @@ public:
   bytes(const SourceFile &file, const SourceAttrs &tensor) override;
   std::optional<Place> place(const SourceFile &file,
                              const SourceAttrs &tensor) override;
+  /// SHA-256 of the checkpoint (Checkpoint::digest), as hex.
+  llvm::Expected<std::string> digest(const SourceFile &file,
+                                     ProgressFn progress = nullptr);
   /// Gives back the memory of a tensor's pages.
   void drop(const SourceFile &file, const SourceAttrs &tensor);
 

@@ -158,14 +158,22 @@ llvm::Error Interpreter::runOp(const Operation &op) {
   }
   for (unsigned i = 0; i < op.numResults(); ++i)
     stored.push_back(&values.find(op.result(i))->second);
-  if (observe)
-    observe(op, stored);
+  if (observe) {
+    inputs.clear();
+    for (Value operand : op.operands())
+      inputs.push_back(&values.find(operand)->second);
+    observe(op, inputs, stored);
+  }
   return llvm::Error::success();
 }
 
 llvm::Error Interpreter::runBlock(const Block &block,
                                   std::vector<HostTensor> *results) {
+  // How often each value is still to be read in this block.
   llvm::DenseMap<Value, size_t> reads;
+  for (const Operation &op : block.ops())
+    for (Value operand : op.operands())
+      ++reads[operand];
   for (const Operation &op : block.ops()) {
     if (op.is(OpKind::Return) || op.is(OpKind::Yield)) {
       for (Value operand : op.operands()) {
@@ -177,7 +185,7 @@ llvm::Error Interpreter::runBlock(const Block &block,
     MOEC_TRY(runOp(op));
     // Values that are read for the last time here are given back.
     for (Value operand : op.operands())
-      if (operand.definingOp() && ++reads[operand] == operand.users().size())
+      if ((operand.definingOp() || operand.weight()) && --reads[operand] == 0)
         values.erase(operand);
   }
   return llvm::Error::success();

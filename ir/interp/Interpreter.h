@@ -32,8 +32,10 @@ public:
   llvm::Expected<std::vector<HostTensor>>
   run(const Program &program, std::vector<HostTensor> arguments);
 
-  /// Called after every op with its results, if set.
-  std::function<void(const Operation &, llvm::ArrayRef<HostTensor *>)> observe;
+  /// Called after every op with what it read and made, if set.
+  std::function<void(const Operation &, llvm::ArrayRef<HostTensor *> inputs,
+                     llvm::ArrayRef<HostTensor *> results)>
+      observe;
 
 private:
   friend class OpRunner;

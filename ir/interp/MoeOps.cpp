@@ -14,9 +14,7 @@ using namespace moec::interp;
 static void multiply(const double *weight, const double *bias, const double *x,
                      int64_t out, int64_t in, double *y) {
   for (int64_t n = 0; n < out; ++n) {
-    double sum = 0;
-    for (int64_t k = 0; k < in; ++k)
-      sum += weight[n * in + k] * x[k];
+    double sum = dot(weight + n * in, x, in);
     y[n] = sum + (bias ? bias[n] : 0);
   }
 }

@@ -31,6 +31,18 @@ double interp::apply(unsigned fn, double x) {
   llvm_unreachable("every activation is computed");
 }
 
+double interp::dot(const double *a, const double *b, int64_t count) {
+  double sums[8] = {};
+  int64_t i = 0;
+  for (; i + 8 <= count; i += 8)
+    for (int lane = 0; lane < 8; ++lane)
+      sums[lane] += a[i + lane] * b[i + lane];
+  for (; i < count; ++i)
+    sums[i % 8] += a[i] * b[i];
+  return ((sums[0] + sums[4]) + (sums[1] + sums[5])) +
+         ((sums[2] + sums[6]) + (sums[3] + sums[7]));
+}
+
 template <typename F> static llvm::Error map(OpRunner &r, F f) {
   HostTensor &y = r.makeFloats(r.in(0).shape);
   for (int64_t i = 0; i < y.elements(); ++i)
@@ -125,9 +137,7 @@ llvm::Error interp::runLinear(OpRunner &r) {
   HostTensor &y = r.makeFloats({rows, out});
   for (int64_t t = 0; t < rows; ++t)
     for (int64_t n = 0; n < out; ++n) {
-      double sum = 0;
-      for (int64_t k = 0; k < in; ++k)
-        sum += x.row(t)[k] * weight.row(n)[k];
+      double sum = dot(x.row(t), weight.row(n), in);
       y.row(t)[n] = sum + (r.inputs.size() == 3 ? r.in(2).floats[n] : 0);
     }
   return llvm::Error::success();

@@ -15,7 +15,7 @@ const PassRegistry &moec::allPasses() {
 
 std::string moec::loweringPipeline(ElementType weights,
                                    ElementType activations) {
-  std::string text;
+  std::string text = "simplify,cse,dce,";
   // Types first: what follows joins only weights of one type.
   text += "convert-types{weights=" + elementTypeName(weights).str() +
           ",activations=" + elementTypeName(activations).str() + "}";

@@ -30,6 +30,13 @@ embeddedModule(const runtime::Plan &plan) {
 llvm::Expected<AnyModel> moec::openAnyModel(llvm::StringRef path,
                                             llvm::StringRef tokenizer) {
   AnyModel model;
+  // A folder that moec wrote holds its module.
+  llvm::SmallString<256> inside(path);
+  llvm::sys::path::append(inside, "module.moe");
+  if (llvm::sys::fs::exists(inside)) {
+    MOEC_ASSIGN(model.module, loadModule(inside));
+    return std::move(model);
+  }
   if (!llvm::sys::fs::is_directory(path)) {
     MOEC_ASSIGN(auto file, MappedFile::open(path));
     auto bytes = file->bytes();

@@ -24,6 +24,10 @@ static bool isNarrow(const Module &module) {
   });
 }
 
+Precision moec::naturalPrecision(const Module &module) {
+  return isNarrow(module) ? Precision::bf16 : Precision::f32;
+}
+
 /// The one source tensor behind a weight, if only encodings stand between.
 static const Expr *storedSource(const Expr &expr) {
   const Expr *at = &resolve(expr);
@@ -49,7 +53,7 @@ llvm::Expected<CompileResult>
 moec::compileModule(Module &module, const CompileRequest &request) {
   Precision precision = request.precision;
   if (precision == Precision::automatic)
-    precision = isNarrow(module) ? Precision::bf16 : Precision::f32;
+    precision = naturalPrecision(module);
   ElementType weights = precision == Precision::q8_0   ? ElementType::q8_0
                         : precision == Precision::bf16 ? ElementType::bf16
                                                        : ElementType::f32;

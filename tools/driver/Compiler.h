@@ -11,6 +11,9 @@ namespace moec {
 /// f32.
 enum class Precision { automatic, f32, bf16, q8_0 };
 
+/// What `automatic` means for a module.
+Precision naturalPrecision(const Module &module);
+
 struct CompileRequest {
   Precision precision = Precision::automatic;
   /// Empty: every level that code can be emitted for.

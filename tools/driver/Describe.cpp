@@ -4,8 +4,8 @@
 #include "ir/ops/MoeOps.h"
 #include "ir/text/Printer.h"
 #include "ir/weights/Materialize.h"
+#include "passes/analysis/Flops.h"
 #include "runtime/schema/Facts.h"
-#include "llvm/ADT/SetVector.h"
 #include "llvm/ADT/StringExtras.h"
 
 using namespace moec;
@@ -80,12 +80,6 @@ static std::string routerName(const RouteAttrs &attrs) {
   return text;
 }
 
-/// Weights that a graph op reads as a bank: only k of experts are active.
-static bool readsBank(const Operation &op, unsigned operand) {
-  return (op.is(OpKind::MoeExperts) && operand >= 3) ||
-         (op.is(OpKind::MoeGroupedLinear) && operand >= 3);
-}
-
 ModelSummary moec::summarize(const Module &module) {
   ModelSummary summary;
   summary.name = module.name();
@@ -99,7 +93,6 @@ ModelSummary moec::summarize(const Module &module) {
   Program *step = module.findProgram(facts::kStep);
   if (!step)
     return summary;
-  llvm::SetVector<Weight *> seen;
   int64_t topk = 0, layer = 0;
   for (const Operation &op : step->body().ops()) {
     if (op.is(OpKind::Ffn)) {
@@ -122,24 +115,12 @@ ModelSummary moec::summarize(const Module &module) {
       sparse.provenance = provenance(*up.weight());
       summary.layerList.push_back(std::move(sparse));
     }
-    for (unsigned i = 0; i < op.numOperands(); ++i) {
-      Weight *weight = op.operand(i).weight();
-      if (!weight)
-        continue;
-      uint64_t elements = *weight->type().staticElements(), active = elements;
-      if (readsBank(op, i))
-        active = elements / weight->type().dim(0).constant() * topk;
-      // A product reads the weight twice: once to multiply, once to add.
-      bool product = weight->type().rank() > 1 && !op.is(OpKind::Embedding);
-      if (product)
-        summary.flopsPerToken += 2 * active;
-      if (!seen.insert(weight))
-        continue;
-      summary.parameters += elements;
-      summary.activeParameters += active;
-      summary.bytes += *byteSize(weight->type().element(), elements);
-    }
   }
+  ModelCost cost = costOf(*step, /*context=*/0);
+  summary.parameters = cost.parameters;
+  summary.activeParameters = cost.activeParameters;
+  summary.bytes = cost.weightBytes;
+  summary.flopsPerToken = cost.flopsPerToken;
   return summary;
 }
 
