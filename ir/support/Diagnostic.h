@@ -103,7 +103,10 @@ std::string toText(llvm::Error err);
   if (!MOEC_CONCAT(expected, __LINE__))                                        \
     return MOEC_CONCAT(expected, __LINE__).takeError();                        \
   VAR = std::move(*MOEC_CONCAT(expected, __LINE__))
-/// Returns the error of an expression of type llvm::Error, if it has one.
+/// Returns the error of an expression of type llvm::Error, if it has one. A
+/// whole statement: it may be a branch of an `if` without braces.
 #define MOEC_TRY(ERROR)                                                        \
-  if (llvm::Error MOEC_CONCAT(err, __LINE__) = (ERROR))                        \
-  return MOEC_CONCAT(err, __LINE__)
+  do {                                                                         \
+    if (llvm::Error MOEC_CONCAT(err, __LINE__) = (ERROR))                      \
+      return MOEC_CONCAT(err, __LINE__);                                       \
+  } while (false)

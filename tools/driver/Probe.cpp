@@ -110,11 +110,12 @@ llvm::Expected<HostTensor> Prober::embed(const Operation &op,
     if (row < 0 || row >= table.type.dim(0).constant())
       return opError(op) << "reads row " << row << " of " << table.type;
     std::vector<float> numbers(width);
-    if (whole.empty())
+    if (whole.empty()) {
       MOEC_TRY(reader.readF32(*source->file, source->attrs<SourceAttrs>(),
                               row * width, numbers));
-    else
+    } else {
       std::copy_n(whole.begin() + row * width, width, numbers.begin());
+    }
     llvm::copy(numbers, rows.row(t));
   }
   return rows;
