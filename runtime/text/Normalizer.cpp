@@ -116,7 +116,8 @@ llvm::Expected<std::string> Normalizer::run(llvm::StringRef input) const {
     if (text.size() > limitBytes)
       return tooLong(limitBytes);
   }
-  return text;
+  // A hostile character map may cut characters apart.
+  return isUtf8(text) ? text : replaceBadBytes(text);
 }
 
 llvm::Expected<std::string> Normalizer::runStep(const Step &step,

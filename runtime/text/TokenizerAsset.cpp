@@ -1,6 +1,7 @@
 #include "runtime/text/TokenizerAsset.h"
 
 #include "ir/support/Diagnostic.h"
+#include "runtime/text/Unicode.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
 
@@ -17,6 +18,32 @@ int moec::byteOfPiece(llvm::StringRef text) {
   unsigned high = llvm::hexDigitValue(text[3]);
   unsigned low = llvm::hexDigitValue(text[4]);
   return high > 15 || low > 15 ? -1 : int(high * 16 + low);
+}
+
+/// Text that is put into or cut out of other text must be UTF-8, since what
+/// splits words relies on it.
+static llvm::Error checkTexts(const TokenizerAsset &asset, Location loc) {
+  auto check = [&](const std::string &text, const llvm::Twine &what,
+                   size_t index) -> llvm::Error {
+    if (isUtf8(text))
+      return llvm::Error::success();
+    loc.object = (what + llvm::Twine(index)).str();
+    return error(loc) << "expected UTF-8, got '" << replaceBadBytes(text)
+                      << "'";
+  };
+  for (auto [index, step] : llvm::enumerate(asset.normalizer)) {
+    MOEC_TRY(check(step.text, "normalizer step ", index));
+    if (step.kind != NormalizerStep::Kind::SentencePiece)
+      MOEC_TRY(check(step.pattern, "normalizer step ", index));
+  }
+  for (auto [index, step] : llvm::enumerate(asset.preTokenizer))
+    MOEC_TRY(check(step.pattern, "pre-tokenizer step ", index));
+  for (auto [index, token] : llvm::enumerate(asset.added))
+    MOEC_TRY(check(token.content, "added token ", index));
+  for (auto [id, piece] : llvm::enumerate(asset.pieces))
+    if (piece.type == PieceType::UserDefined)
+      MOEC_TRY(check(piece.text, "piece ", id));
+  return llvm::Error::success();
 }
 
 llvm::Error moec::checkAsset(const TokenizerAsset &asset,
@@ -61,6 +88,7 @@ llvm::Error moec::checkAsset(const TokenizerAsset &asset,
              << "expected 1 to " << kMaxPieceBytes << " bytes of text, got "
              << token.content.size();
   }
+  MOEC_TRY(checkTexts(asset, Location::inFile(name.str())));
   for (const DecoderSpec::Replacement &replacement : asset.decoder.replace)
     if (replacement.from.empty() ||
         replacement.to.size() > replacement.from.size())

@@ -161,6 +161,17 @@ TEST(TokenizerAsset, IdsOutsideTheVocabularyAreErrors) {
             "they replace, got 'aa' for '_'");
   EXPECT_EQ(message([](TokenizerAsset &a) { a.decoder.unknown.resize(65); }),
             "blob: decoder: error: expected texts of at most 64 bytes, got 65");
+  // What is put into a text, or cut out of it, must leave it UTF-8.
+  EXPECT_EQ(message([](TokenizerAsset &a) { a.normalizer[1].text = "\xFA"; }),
+            "blob: normalizer step 1: error: expected UTF-8, got "
+            "'\xEF\xBF\xBD'");
+  EXPECT_THAT(message([](TokenizerAsset &a) { a.added[0].content = "\xFA"; }),
+              HasSubstr("blob: added token 0: error: expected UTF-8"));
+  EXPECT_THAT(
+      message([](TokenizerAsset &a) { a.preTokenizer[1].pattern = "\xFA"; }),
+      HasSubstr("blob: pre-tokenizer step 1: error: expected UTF-8"));
+  EXPECT_THAT(message([](TokenizerAsset &a) { a.pieces[8].text = "\xFA"; }),
+              HasSubstr("blob: piece 8: error: expected UTF-8"));
   EXPECT_THAT(message([](TokenizerAsset &a) { a.pieces.clear(); }),
               HasSubstr("blob: vocabulary: error: has 0 pieces"));
 }

@@ -6,6 +6,7 @@
 #include "llvm/ADT/STLExtras.h"
 
 #include <chrono>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 using namespace moec;
@@ -289,6 +290,83 @@ TEST(Split, EveryBehaviour) {
         words += (words.empty() ? "" : "|") + tokenizer->idToPiece(id).str();
       EXPECT_EQ(words, c.words);
     }
+  }
+}
+
+/// Pieces for the letters, a mark for spaces and a space.
+TokenizerAsset spaced(uint8_t flags) {
+  TokenizerAsset asset = letters(TokenizerKind::ScoreBpe, {});
+  asset.pieces.push_back({"\xE2\x96\x81", 0, PieceType::Normal});
+  asset.pieces.push_back({" ", 0, PieceType::Normal});
+  NormalizerStep step;
+  step.kind = NormalizerStep::Kind::SentencePiece;
+  step.flags = flags;
+  asset.normalizer = {step};
+  return asset;
+}
+
+TEST(SentencePiece, SpacesFollowTheFlags) {
+  // 3 is the mark, 4 a space.
+  const llvm::StringRef text = "  a  b ";
+  EXPECT_EQ(encode(*build(spaced(0)), text), (Ids{4, 4, 0, 4, 4, 1, 4}));
+  EXPECT_EQ(encode(*build(spaced(kEscapeSpaces)), text),
+            (Ids{3, 3, 0, 3, 3, 1, 3}));
+  EXPECT_EQ(encode(*build(spaced(kEscapeSpaces | kAddDummyPrefix)), text),
+            (Ids{3, 3, 3, 0, 3, 3, 1, 3}));
+  EXPECT_EQ(encode(*build(spaced(kEscapeSpaces | kRemoveExtraSpaces)), text),
+            (Ids{0, 3, 1}));
+  EXPECT_EQ(encode(*build(spaced(kEscapeSpaces | kAddDummyPrefix |
+                                 kRemoveExtraSpaces | kSpaceAsSuffix)),
+                   text),
+            (Ids{0, 3, 1, 3}));
+  EXPECT_EQ(encode(*build(spaced(kAddDummyPrefix)), ""), Ids{});
+  EXPECT_EQ(encode(*build(spaced(kAddDummyPrefix | kRemoveExtraSpaces)), "  "),
+            Ids{});
+}
+
+/// A character map, as SentencePiece stores it, that turns a into `to`. The
+/// root's children lie at 256, and a's value beside a.
+std::string mapOfA(llvm::StringRef to, uint32_t rootOffset = 256) {
+  std::vector<uint32_t> units(512);
+  units[0] = rootOffset << 10;
+  units[256 ^ 'a'] = 1u << 10 | 1u << 8 | 'a';
+  units[(256 ^ 'a') ^ 1] = 1u << 31;
+  std::string map;
+  auto add = [&](uint32_t value) {
+    for (unsigned shift = 0; shift < 32; shift += 8)
+      map += char(value >> shift & 0xFF);
+  };
+  add(uint32_t(units.size() * 4));
+  for (uint32_t unit : units)
+    add(unit);
+  return map + to.str() + std::string(1, '\0');
+}
+
+TEST(SentencePiece, CharacterMapsReplace) {
+  TokenizerAsset asset = spaced(kEscapeSpaces);
+  asset.normalizer[0].pattern = mapOfA("bc");
+  EXPECT_EQ(encode(*build(asset), "ac"), (Ids{1, 2, 2}));
+  // User-defined pieces are not rewritten.
+  asset.pieces.push_back({"aa", 0, PieceType::UserDefined});
+  EXPECT_EQ(encode(*build(asset), "aaa"), (Ids{5, 1, 2}));
+}
+
+TEST(SentencePiece, HostileCharacterMapsAreHarmless) {
+  TokenizerAsset asset = spaced(kEscapeSpaces);
+  // Outside of the array, nothing is found.
+  asset.normalizer[0].pattern = mapOfA("bc", 1 << 20);
+  EXPECT_EQ(encode(*build(asset), "ac"), (Ids{0, 2}));
+  // What the map gives need not be UTF-8.
+  asset.normalizer[0].pattern = mapOfA("\xE2\x82");
+  asset.unknown = 2;
+  EXPECT_EQ(encode(*build(asset), "a"), (Ids{2, 2}));
+  for (size_t size : {1, 3, 4, 100, 2051}) {
+    asset.normalizer[0].pattern = mapOfA("b").substr(0, size);
+    auto tokenizer = Tokenizer::create(asset, "test");
+    ASSERT_FALSE(bool(tokenizer)) << size;
+    EXPECT_THAT(toText(tokenizer.takeError()),
+                testing::HasSubstr("expected a SentencePiece character map, "
+                                   "got one whose "));
   }
 }
 
