@@ -103,8 +103,13 @@ llvm::Expected<Checkpoint> moec::openGguf(llvm::StringRef path) {
       settings.members.push_back(
           {entry.key, entry.valueOffset, std::move(*value)});
   }
-  Checkpoint checkpoint(CheckpointFormat::gguf, path.str(),
-                        Config(path.str(), std::move(settings)));
+  Config config(path.str(), std::move(settings));
+  MOEC_ASSIGN(std::optional<int64_t> parts, config.integer("split.count"));
+  if (parts.value_or(0) > 1)
+    return config.errorAt("split.count")
+           << "expected a whole model, found one of " << *parts
+           << " parts; merge them into one file first";
+  Checkpoint checkpoint(CheckpointFormat::gguf, path.str(), std::move(config));
   checkpoint.addFile(std::move(file));
   for (GgufTensor &tensor : header.tensors)
     checkpoint.addTensor({std::move(tensor.name), tensor.type,

@@ -8,6 +8,7 @@
 //===----------------------------------------------------------------------===//
 #include "frontend/hf/HfDirectory.h"
 #include "frontend/models/ConfigReaders.h"
+#include "frontend/models/HfKeys.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringSet.h"
 #include "llvm/ADT/StringSwitch.h"
@@ -26,13 +27,6 @@ struct Family {
   double ropeTheta;
   bool tiedByDefault;
 };
-
-/// A key whose other values would change results.
-struct NeutralKey {
-  llvm::StringLiteral key;
-  /// null and false are always neutral.
-  double neutral;
-};
 } // namespace
 
 static constexpr Family kFamilies[] = {
@@ -42,85 +36,6 @@ static constexpr Family kFamilies[] = {
     {"mixtral", "MixtralForCausalLM", ModelFamily::mixtral, 1e-5, 1e6, false},
     {"qwen2", "Qwen2ForCausalLM", ModelFamily::qwen2, 1e-6, 1e4, false},
     {"qwen3", "Qwen3ForCausalLM", ModelFamily::qwen3, 1e-6, 1e4, false},
-};
-
-/// Neutral values: NaN stands for "none but null and false".
-static constexpr double kNever = std::numeric_limits<double>::quiet_NaN();
-static constexpr NeutralKey kChangeResults[] = {
-    {"add_cross_attention", kNever},
-    {"attention_multiplier", kNever},
-    {"attn_logit_softcapping", kNever},
-    {"clip_qkv", kNever},
-    {"embedding_multiplier", 1},
-    {"final_logit_softcapping", kNever},
-    {"is_encoder_decoder", kNever},
-    {"kv_lora_rank", kNever},
-    {"logit_scale", 1},
-    {"logits_scaling", 1},
-    {"n_routed_experts", kNever},
-    {"no_rope_layers", kNever},
-    {"num_experts", kNever},
-    {"parallel_attn", kNever},
-    {"partial_rotary_factor", 1},
-    {"quantization_config", kNever},
-    {"query_pre_attn_scalar", kNever},
-    {"residual_multiplier", 1},
-    {"rotary_pct", 1},
-    {"scale_attn_by_inverse_layer_idx", kNever},
-    {"scale_depth", kNever},
-    {"scale_emb", 1},
-    {"use_mrope", kNever},
-    {"use_parallel_residual", kNever},
-};
-
-/// Keys that say nothing about the results of inference.
-static constexpr llvm::StringLiteral kHarmless[] = {
-    "_name_or_path",
-    "architectures",
-    "attention_dropout",
-    "attn_implementation",
-    "attn_pdrop",
-    "auto_map",
-    "bos_token_id",
-    "cache_implementation",
-    "dtype",
-    "embd_pdrop",
-    "embedding_dropout",
-    "eos_token_id",
-    "finetuning_task",
-    "gradient_checkpointing",
-    "hidden_dropout",
-    "id2label",
-    "initializer_range",
-    "is_llama_config",
-    "keys_to_ignore_at_inference",
-    "label2id",
-    "layer_norm_epsilon",
-    "model_type",
-    "n_ctx",
-    "output_router_logits",
-    "pad_token_id",
-    "pretraining_tp",
-    "reorder_and_upcast_attn",
-    "resid_pdrop",
-    "router_aux_loss_coef",
-    "router_jitter_noise",
-    "rope_interleaved",
-    "sep_token_id",
-    "summary_activation",
-    "summary_first_dropout",
-    "summary_proj_to_labels",
-    "summary_type",
-    "summary_use_proj",
-    "task_specific_params",
-    "tokenizer_class",
-    "torch_dtype",
-    "transformers.js_config",
-    "transformers_version",
-    "unk_token_id",
-    "unsloth_fixed",
-    "unsloth_version",
-    "use_cache",
 };
 
 namespace {
@@ -262,12 +177,6 @@ llvm::Error HfReader::readBiases() {
            << "expected no FFN biases in a '" << family->modelType
            << "' model, found 'mlp_bias' true";
   return llvm::Error::success();
-}
-
-static bool isNeutral(const JsonValue &value, double neutral) {
-  if (value.isNull() || (value.isBoolean() && !value.boolean))
-    return true;
-  return value.isNumber() && value.number == neutral;
 }
 
 /// Reads the object `key`, which newer files call `rope_parameters`.
@@ -519,22 +428,16 @@ llvm::Error HfReader::readTokens() {
 llvm::Error HfReader::checkOtherKeys() {
   for (const JsonMember &member : settings.root().members) {
     llvm::StringRef key = member.key;
-    if (known.contains(key) || llvm::is_contained(kHarmless, key))
+    if (known.contains(key) || isHarmlessHfKey(key))
       continue;
-    const NeutralKey *unsupported =
-        llvm::find_if(kChangeResults, [&](const NeutralKey &candidate) {
-          return candidate.key == key;
-        });
-    if (unsupported == std::end(kChangeResults)) {
-      result.warnings.push_back("the setting '" + member.key +
-                                "' is not known and was ignored");
-      continue;
-    }
-    if (!isNeutral(member.value, unsupported->neutral))
+    if (changesResults(key, member.value))
       return settings.errorAt(member.value)
              << "the setting '" << key
              << "' changes results and is not supported, found "
              << member.value.describe();
+    if (!isResultKey(key))
+      result.warnings.push_back("the setting '" + member.key +
+                                "' is not known and was ignored");
   }
   return llvm::Error::success();
 }

@@ -304,6 +304,18 @@ TEST(Gguf, WriterAndReaderAgree) {
                         "'llama.block_count' to be an integer from 3"));
 }
 
+TEST(Gguf, PartsOfAModelAreRefused) {
+  TemporaryFolder folder;
+  GgufWriter writer;
+  writer.addU32("split.count", 3);
+  std::string path = folder.file("m.gguf");
+  ASSERT_EQ(toText(writer.write(path, {})), "");
+  auto checkpoint = openGguf(path);
+  ASSERT_FALSE(bool(checkpoint));
+  EXPECT_THAT(toText(checkpoint.takeError()),
+              HasSubstr("found one of 3 parts; merge them"));
+}
+
 TEST(Gguf, Tokenizer) {
   TemporaryFolder folder;
   GgufWriter writer;

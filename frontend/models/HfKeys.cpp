@@ -1,0 +1,118 @@
+#include "frontend/models/HfKeys.h"
+
+#include "llvm/ADT/STLExtras.h"
+
+#include <limits>
+
+using namespace moec;
+
+namespace {
+struct NeutralKey {
+  llvm::StringLiteral key;
+  /// null and false are always neutral.
+  double neutral;
+};
+} // namespace
+
+/// For keys with no other neutral value than null and false: equals nothing.
+static constexpr double kNever = std::numeric_limits<double>::quiet_NaN();
+static constexpr NeutralKey kChangeResults[] = {
+    {"add_cross_attention", kNever},
+    {"attention_multiplier", kNever},
+    {"attn_logit_softcapping", kNever},
+    {"clip_qkv", kNever},
+    {"embedding_multiplier", 1},
+    {"final_logit_softcapping", kNever},
+    {"is_encoder_decoder", kNever},
+    {"kv_lora_rank", kNever},
+    {"logit_scale", 1},
+    {"logits_scaling", 1},
+    {"n_routed_experts", kNever},
+    {"no_rope_layers", kNever},
+    {"num_experts", kNever},
+    {"parallel_attn", kNever},
+    {"partial_rotary_factor", 1},
+    {"quantization_config", kNever},
+    {"query_pre_attn_scalar", kNever},
+    {"residual_multiplier", 1},
+    {"rotary_pct", 1},
+    {"scale_attn_by_inverse_layer_idx", kNever},
+    {"scale_depth", kNever},
+    {"scale_emb", 1},
+    {"use_mrope", kNever},
+    {"use_parallel_residual", kNever},
+};
+
+static constexpr llvm::StringLiteral kHarmless[] = {
+    "_name_or_path",
+    "architectures",
+    "attention_dropout",
+    "attn_implementation",
+    "attn_pdrop",
+    "auto_map",
+    "bos_token_id",
+    "cache_implementation",
+    "dtype",
+    "embd_pdrop",
+    "embedding_dropout",
+    "eos_token_id",
+    "finetuning_task",
+    "gradient_checkpointing",
+    "hidden_dropout",
+    "id2label",
+    "initializer_range",
+    "is_llama_config",
+    "keys_to_ignore_at_inference",
+    "label2id",
+    "layer_norm_epsilon",
+    "model_type",
+    "n_ctx",
+    "output_router_logits",
+    "pad_token_id",
+    "pretraining_tp",
+    "reorder_and_upcast_attn",
+    "resid_pdrop",
+    "router_aux_loss_coef",
+    "router_jitter_noise",
+    "rope_interleaved",
+    "sep_token_id",
+    "summary_activation",
+    "summary_first_dropout",
+    "summary_proj_to_labels",
+    "summary_type",
+    "summary_use_proj",
+    "task_specific_params",
+    "tokenizer_class",
+    "torch_dtype",
+    "transformers.js_config",
+    "transformers_version",
+    "unk_token_id",
+    "unsloth_fixed",
+    "unsloth_version",
+    "use_cache",
+};
+
+bool moec::isHarmlessHfKey(llvm::StringRef key) {
+  return llvm::is_contained(kHarmless, key);
+}
+
+static const NeutralKey *findResultKey(llvm::StringRef key) {
+  const NeutralKey *found =
+      llvm::find_if(kChangeResults, [&](const NeutralKey &candidate) {
+        return candidate.key == key;
+      });
+  return found == std::end(kChangeResults) ? nullptr : found;
+}
+
+bool moec::isResultKey(llvm::StringRef key) { return findResultKey(key); }
+
+bool moec::changesResults(llvm::StringRef key, const JsonValue &value) {
+  const NeutralKey *found = findResultKey(key);
+  return found && !isNeutral(value, found->neutral);
+}
+
+bool moec::isNeutral(const JsonValue &value, double neutral) {
+  if (value.isNull() || (value.isBoolean() && !value.boolean))
+    return true;
+  return value.isNumber() && value.number == neutral;
+}
