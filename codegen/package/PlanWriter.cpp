@@ -144,12 +144,13 @@ uint16_t PlanBuilder::weightIndex(Weight *weight) {
   w->name = weight->name;
   w->type = type(weight->type());
   if (options.stored)
-    if (auto place = options.stored(*weight)) {
-      w->source = std::make_unique<plan::WeightSourceT>();
-      w->source->file = place->file;
-      w->source->offset = place->offset;
-      w->source->bytes = place->bytes;
-      w->source->encoding = plan::ElementType(place->encoding);
+    for (const StoredWeight &part : options.stored(*weight)) {
+      auto source = std::make_unique<plan::WeightSourceT>();
+      source->file = part.file;
+      source->offset = part.offset;
+      source->bytes = part.bytes;
+      source->encoding = plan::ElementType(part.encoding);
+      w->sources.push_back(std::move(source));
     }
   out.weights.push_back(std::move(w));
   return at->second;

@@ -9,16 +9,18 @@
 
 namespace moec {
 
-/// Where a weight's bytes lie, if they lie in one piece of a file and decode to
-/// the weight by a change of encoding alone.
+/// Where a part of a weight's bytes lies.
 struct StoredWeight {
   std::string file;
   uint64_t offset;
   uint64_t bytes;
   ElementType encoding;
 };
+/// The parts of a weight, one after the other along its first dimension, if
+/// they lie in files and decode to the weight by a change of encoding alone;
+/// otherwise none.
 using StoredWeightFn =
-    std::function<std::optional<StoredWeight>(const Weight &)>;
+    std::function<std::vector<StoredWeight>(const Weight &)>;
 
 /// A program in kernel ops and the batches it serves.
 struct LoweredProgram {

@@ -4,6 +4,7 @@
 #include "ir/support/QuantizedBlocks.h"
 #include "runtime/cpu/ThreadPool.h"
 #include "runtime/cpu/Transpose.h"
+#include "llvm/ADT/STLExtras.h"
 
 #include <cassert>
 #include <cstring>
@@ -54,18 +55,62 @@ std::optional<Panels> panelsOf(const WeightLayout &layout,
   return result;
 }
 
-/// Elements [first, first + count) of a tensor, in `element`'s encoding.
-/// `buffer` is used where the encoding differs; a null result means that the
-/// pair of types has no conversion.
-const uint8_t *fetch(const HostTensor &weight, ElementType element,
-                     uint64_t first, uint64_t count,
-                     std::vector<float> &numbers,
+/// A weight's pieces, found by element.
+struct Source {
+  std::vector<HostTensor::Piece> pieces;
+  /// Where each piece begins, in elements, and where the last one ends.
+  std::vector<uint64_t> starts;
+  std::vector<int64_t> shape;
+
+  /// Fails unless the pieces have whole rows and cover the shape.
+  static llvm::Expected<Source> of(const HostTensor &weight);
+
+  /// The piece that holds element `first`, which there is.
+  size_t find(uint64_t first) const {
+    return size_t(llvm::upper_bound(starts, first) - starts.begin()) - 1;
+  }
+};
+
+llvm::Expected<Source> Source::of(const HostTensor &weight) {
+  Source source;
+  source.shape = weight.shape;
+  source.pieces = weight.pieces;
+  if (source.pieces.empty())
+    source.pieces.push_back({weight.bytes, weight.encoding, weight.owner});
+  std::optional<uint64_t> elements = elementCount(weight.shape);
+  if (!elements)
+    return error() << "a weight's shape exceeds 63 bits";
+  uint64_t row = weight.shape.empty() ? 1 : uint64_t(weight.shape.back());
+  source.starts.push_back(0);
+  for (const HostTensor::Piece &piece : source.pieces) {
+    std::optional<uint64_t> rowBytes = byteSize(piece.encoding, row);
+    if (!rowBytes || (*rowBytes ? piece.bytes.size() % *rowBytes != 0
+                                : !piece.bytes.empty()))
+      return error() << "expects whole rows of " << row << " elements of "
+                     << elementTypeName(piece.encoding) << ", got "
+                     << piece.bytes.size() << " bytes";
+    uint64_t rows = *rowBytes ? piece.bytes.size() / *rowBytes : 0;
+    source.starts.push_back(source.starts.back() + rows * row);
+  }
+  if (source.starts.back() != *elements)
+    return error() << "expects " << *elements << " elements, got "
+                   << source.starts.back();
+  return source;
+}
+
+/// Elements [first, first + count), all of one piece, in `element`'s encoding.
+/// The buffers are used where the piece's encoding differs.
+const uint8_t *fetch(const Source &weight, ElementType element, uint64_t first,
+                     uint64_t count, std::vector<float> &numbers,
                      std::vector<uint8_t> &encoded) {
-  if (weight.encoding == element && first % blockElements(element) == 0)
-    return weight.bytes.data() +
+  size_t index = weight.find(first);
+  const HostTensor::Piece &piece = weight.pieces[index];
+  first -= weight.starts[index];
+  if (piece.encoding == element && first % blockElements(element) == 0)
+    return piece.bytes.data() +
            first / blockElements(element) * blockBytes(element);
   numbers.resize(count);
-  decodeRangeToF32(weight.encoding, weight.bytes, first, numbers);
+  decodeRangeToF32(piece.encoding, piece.bytes, first, numbers);
   encoded.resize(*byteSize(element, count));
   encodeFromF32(element, numbers, encoded);
   return encoded.data();
@@ -77,7 +122,7 @@ public:
   StripWriter(const WeightLayout &layout, const Panels &panels)
       : layout(layout), panels(panels) {}
 
-  void write(const HostTensor &weight, uint64_t outer, uint64_t panel,
+  void write(const Source &weight, uint64_t outer, uint64_t panel,
              uint8_t *out) {
     uint64_t firstRow = panel * layout.panel;
     rowsHere = std::min<uint64_t>(layout.panel, panels.rows - firstRow);
@@ -90,7 +135,7 @@ public:
 
 private:
   /// [column group][row][group]: a transposition of units of `group` elements.
-  void writePlain(const HostTensor &weight, uint8_t *out) {
+  void writePlain(const Source &weight, uint8_t *out) {
     unsigned elementBytes = blockBytes(layout.element);
     uint64_t unitBytes = uint64_t(layout.group) * elementBytes;
     zeros.assign(columnsPerChunk() * elementBytes, 0);
@@ -122,7 +167,7 @@ private:
   }
 
   /// Per block of 32 columns: the scales, then the transposed units.
-  void writeQuantized(const HostTensor &weight, uint8_t *out) {
+  void writeQuantized(const Source &weight, uint8_t *out) {
     rowNumbers.resize(1);
     rowBytes.resize(1);
     unsigned group = layout.group;
@@ -155,12 +200,14 @@ private:
   }
 
   /// Columns that end inside a block, filled up with zeros.
-  const uint8_t *fetchRagged(const HostTensor &weight, uint64_t first,
+  const uint8_t *fetchRagged(const Source &weight, uint64_t first,
                              uint64_t columns) {
     uint64_t padded = ceilDiv(columns, kQuantBlock) * kQuantBlock;
     rowNumbers[0].assign(padded, 0.0f);
+    size_t index = weight.find(first);
     decodeRangeToF32(
-        weight.encoding, weight.bytes, first,
+        weight.pieces[index].encoding, weight.pieces[index].bytes,
+        first - weight.starts[index],
         llvm::MutableArrayRef<float>(rowNumbers[0]).take_front(columns));
     rowBytes[0].resize(*byteSize(ElementType::q8_0, padded));
     encodeFromF32(ElementType::q8_0, rowNumbers[0], rowBytes[0]);
@@ -182,25 +229,31 @@ private:
   std::vector<uint8_t> zeros;
 };
 
-/// Element by element, for a row-major weight of another encoding.
-void convertRows(const HostTensor &weight, ElementType element,
+/// Element by element, for a row-major weight of another encoding, or in
+/// pieces. Blocks lie within rows and rows within pieces, so a step that begins
+/// at a block's start begins at one of the output's.
+void convertRows(const Source &weight, ElementType element,
                  llvm::MutableArrayRef<uint8_t> out, ThreadPool &pool) {
-  uint64_t elements = *elementCount(weight.shape);
   constexpr uint64_t kStep = uint64_t(1) << 16;
-  pool.parallelFor(int64_t(ceilDiv(elements, kStep)),
-                   [&](unsigned, int64_t begin, int64_t end) {
-                     std::vector<float> numbers;
-                     std::vector<uint8_t> encoded;
-                     for (int64_t step = begin; step < end; ++step) {
-                       uint64_t first = uint64_t(step) * kStep;
-                       uint64_t here = std::min(kStep, elements - first);
-                       const uint8_t *bytes = fetch(weight, element, first,
-                                                    here, numbers, encoded);
-                       std::memcpy(out.data() + first / blockElements(element) *
-                                                    blockBytes(element),
-                                   bytes, *byteSize(element, here));
-                     }
-                   });
+  for (size_t piece = 0; piece < weight.pieces.size(); ++piece) {
+    uint64_t start = weight.starts[piece];
+    uint64_t elements = weight.starts[piece + 1] - start;
+    pool.parallelFor(
+        int64_t(ceilDiv(elements, kStep)),
+        [&](unsigned, int64_t begin, int64_t end) {
+          std::vector<float> numbers;
+          std::vector<uint8_t> encoded;
+          for (int64_t step = begin; step < end; ++step) {
+            uint64_t first = start + uint64_t(step) * kStep;
+            uint64_t here = std::min(kStep, start + elements - first);
+            const uint8_t *bytes =
+                fetch(weight, element, first, here, numbers, encoded);
+            std::memcpy(out.data() + first / blockElements(element) *
+                                         blockBytes(element),
+                        bytes, *byteSize(element, here));
+          }
+        });
+  }
 }
 
 } // namespace
@@ -224,7 +277,7 @@ std::optional<uint64_t> runtime::packedBytes(const WeightLayout &layout,
 
 bool runtime::isPackedAlready(const WeightLayout &layout,
                               const HostTensor &weight) {
-  if (layout.kind != WeightLayout::Kind::rowMajor ||
+  if (layout.kind != WeightLayout::Kind::rowMajor || !weight.pieces.empty() ||
       weight.encoding != layout.element)
     return false;
   // What kernels may assume of a row-major weight (KernelAbi.h).
@@ -241,27 +294,24 @@ llvm::Error runtime::packWeight(const WeightLayout &layout,
   if (weights.size() != sources)
     return error() << "expects " << sources << " weights, got "
                    << weights.size();
+  std::vector<Source> inputs;
   for (const HostTensor &weight : weights) {
     if (weight.shape != weights[0].shape)
       return error() << "expects two weights of one shape";
-    std::optional<uint64_t> elements = elementCount(weight.shape);
-    std::optional<uint64_t> bytes =
-        elements ? byteSize(weight.encoding, *elements) : std::nullopt;
-    if (!bytes || *bytes != weight.bytes.size())
-      return error() << "expects " << (bytes ? *bytes : 0) << " bytes of "
-                     << elementTypeName(weight.encoding) << ", got "
-                     << weight.bytes.size();
-    if (weight.encoding != layout.element && !canEncodeFromF32(layout.element))
-      return error() << "a weight in " << elementTypeName(weight.encoding)
-                     << " cannot be converted to "
-                     << elementTypeName(layout.element);
+    MOEC_ASSIGN(Source source, Source::of(weight));
+    for (const HostTensor::Piece &piece : source.pieces)
+      if (piece.encoding != layout.element && !canEncodeFromF32(layout.element))
+        return error() << "a weight in " << elementTypeName(piece.encoding)
+                       << " cannot be converted to "
+                       << elementTypeName(layout.element);
+    inputs.push_back(std::move(source));
   }
   std::optional<uint64_t> expected = packedBytes(layout, weights[0].shape);
   if (!expected || *expected != out.size())
     return error() << "expects room for " << (expected ? *expected : 0)
                    << " bytes, got " << out.size();
   if (layout.kind == WeightLayout::Kind::rowMajor) {
-    convertRows(weights[0], layout.element, out, pool);
+    convertRows(inputs[0], layout.element, out, pool);
     return llvm::Error::success();
   }
   Panels panels = *panelsOf(layout, weights[0].shape);
@@ -271,7 +321,7 @@ llvm::Error runtime::packWeight(const WeightLayout &layout,
         StripWriter writer(layout, panels);
         for (int64_t strip = begin; strip < end; ++strip) {
           uint64_t panelIndex = uint64_t(strip) / sources;
-          writer.write(weights[uint64_t(strip) % sources],
+          writer.write(inputs[uint64_t(strip) % sources],
                        panelIndex / panels.panels, panelIndex % panels.panels,
                        out.data() + uint64_t(strip) * panels.stripBytes);
         }

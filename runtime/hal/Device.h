@@ -86,13 +86,24 @@ public:
   virtual llvm::Error synchronize() = 0;
 };
 
-/// A logical weight as the host has it: row-major, in some encoding.
+/// A logical weight as the host has it: row-major, in one piece of some
+/// encoding, or in pieces.
 struct HostTensor {
+  /// A whole number of rows; pieces follow one another along the first
+  /// dimension.
+  struct Piece {
+    llvm::ArrayRef<uint8_t> bytes;
+    ElementType encoding = ElementType::f32;
+    /// Keeps `bytes` alive.
+    std::shared_ptr<const void> owner;
+  };
+
   llvm::ArrayRef<uint8_t> bytes;
   ElementType encoding = ElementType::f32;
   std::vector<int64_t> shape;
-  /// Keeps `bytes` alive.
   std::shared_ptr<const void> owner;
+  /// Where not empty, these instead of `bytes`, `encoding` and `owner`.
+  std::vector<Piece> pieces = {};
 };
 
 /// How kernels want a weight; the layouts are those of plan.fbs.

@@ -190,40 +190,53 @@ private:
         if (!isConstant(type.shape()->Get(d)) ||
             evaluate(type.shape()->Get(d), {}) < 0)
           return fail(object) << "expects constant dimensions of at least 0";
-      if (const plan::WeightSource *source = weight.source())
-        MOEC_TRY(checkSource(type, *source, object));
+      MOEC_TRY(checkSources(weight, object));
     }
     return llvm::Error::success();
   }
 
-  llvm::Error checkSource(const plan::TensorType &type,
-                          const plan::WeightSource &source,
-                          const llvm::Twine &object) const {
-    if (text(source.file()).empty())
-      return fail(object) << "expects the name of a file, got none";
-    MOEC_TRY(checkElement(source.encoding(), object));
-    ElementType encoding = ElementType(source.encoding());
-    uint64_t elements = *elementsOf(type, {});
-    // Blocks run along the last dimension.
+  llvm::Error checkSources(const plan::Weight &weight,
+                           const llvm::Twine &object) const {
+    const plan::TensorType &type = *weight.type();
     unsigned rank = count(type.shape());
-    int64_t row = rank ? evaluate(type.shape()->Get(rank - 1), {}) : 1;
-    if (row % blockElements(encoding) != 0)
-      return fail(object) << "has rows of " << row
-                          << " elements, no whole number of "
-                          << elementTypeName(encoding) << " blocks of "
-                          << blockElements(encoding);
-    std::optional<uint64_t> bytes = byteSize(encoding, elements);
-    if (!bytes || *bytes != source.bytes())
-      return fail(object) << "has " << elements << " elements of "
-                          << elementTypeName(encoding) << ", "
-                          << (bytes ? *bytes : 0) << " bytes, but its source "
-                          << "has " << source.bytes() << " bytes";
-    if (!checkedAdd(source.offset(), source.bytes()))
-      return fail(object) << "lies at byte " << source.offset()
-                          << " of its file, so that its end exceeds 64 bits";
-    if (unsigned digest = count(source.sha256()); digest != 0 && digest != 32)
-      return fail(object) << "expects a SHA-256 of 32 bytes or none, got "
-                          << digest << " bytes";
+    uint64_t row = 1;
+    if (rank)
+      row = uint64_t(evaluate(type.shape()->Get(rank - 1), {}));
+    uint64_t elements = *elementsOf(type, {});
+    uint64_t found = 0;
+    for (unsigned i = 0; i < count(weight.sources()); ++i) {
+      const plan::WeightSource &source = *weight.sources()->Get(i);
+      std::string place = (object + ", source " + llvm::Twine(i)).str();
+      if (text(source.file()).empty())
+        return fail(place) << "expects the name of a file, got none";
+      MOEC_TRY(checkElement(source.encoding(), place));
+      ElementType encoding = ElementType(source.encoding());
+      // Blocks run along the last dimension.
+      if (row % blockElements(encoding) != 0)
+        return fail(place) << "has rows of " << row
+                           << " elements, no whole number of "
+                           << elementTypeName(encoding) << " blocks of "
+                           << blockElements(encoding);
+      uint64_t rowBytes = *byteSize(encoding, row);
+      if (rowBytes ? source.bytes() % rowBytes != 0 : source.bytes() != 0)
+        return fail(place) << "has " << source.bytes()
+                           << " bytes, no whole number of rows of " << rowBytes
+                           << " bytes";
+      uint64_t here = rowBytes ? source.bytes() / rowBytes * row : 0;
+      if (here > elements - found)
+        return fail(object) << "has " << elements << " elements, its sources "
+                            << "have more";
+      found += here;
+      if (!checkedAdd(source.offset(), source.bytes()))
+        return fail(place) << "lies at byte " << source.offset()
+                           << " of its file, so that its end exceeds 64 bits";
+      if (unsigned digest = count(source.sha256()); digest != 0 && digest != 32)
+        return fail(place) << "expects a SHA-256 of 32 bytes or none, got "
+                           << digest << " bytes";
+    }
+    if (count(weight.sources()) && found != elements)
+      return fail(object) << "has " << elements << " elements, its sources "
+                          << "have " << found;
     return llvm::Error::success();
   }
 

@@ -36,8 +36,7 @@ llvm::Expected<HostTensor> FileWeightProvider::get(const Plan &plan,
   if (weight.type()->shape())
     for (const plan::Polynomial *extent : *weight.type()->shape())
       tensor.shape.push_back(evaluate(extent, {}));
-  const plan::WeightSource *source = weight.source();
-  if (!source) {
+  if (!weight.sources() || weight.sources()->size() == 0) {
     if (!materializer)
       return error(place) << "has no source file, and nothing was given that "
                              "materialises it";
@@ -47,30 +46,43 @@ llvm::Expected<HostTensor> FileWeightProvider::get(const Plan &plan,
     std::optional<uint64_t> elements = elementCount(made->shape);
     std::optional<uint64_t> bytes =
         elements ? byteSize(made->encoding, *elements) : std::nullopt;
-    if (made->shape != tensor.shape || !bytes || made->bytes.size() != *bytes)
+    if (made->shape != tensor.shape || !made->pieces.empty() || !bytes ||
+        made->bytes.size() != *bytes)
       return error(place) << "was materialised with another shape or size than "
                              "the plan states";
     return made;
   }
-  llvm::Expected<std::shared_ptr<const MappedFile>> file =
-      openFile(plan, {source->file()->data(), source->file()->size()});
-  if (!file)
-    return withNote(file.takeError(), place, "is stored there");
-  llvm::Expected<llvm::ArrayRef<uint8_t>> bytes = (*file)->range(
-      source->offset(), source->bytes(), "weight '" + name + "'");
-  if (!bytes)
-    return withNote(bytes.takeError(), place, "is stored there");
-  if (verify && source->sha256() && source->sha256()->size()) {
-    llvm::ArrayRef<uint8_t> expected(source->sha256()->data(),
-                                     source->sha256()->size());
-    Digest found = sha256(*bytes);
-    if (expected != llvm::ArrayRef<uint8_t>(found))
-      return error(place) << "expects bytes with the SHA-256 "
-                          << toHex(expected) << ", found " << toHex(found)
-                          << " in '" << (*file)->path() << "'";
+  for (const plan::WeightSource *source : *weight.sources()) {
+    llvm::Expected<HostTensor::Piece> piece = getPiece(plan, *source, name);
+    if (!piece)
+      return withNote(piece.takeError(), place, "is stored there");
+    tensor.pieces.push_back(std::move(*piece));
   }
-  tensor.bytes = *bytes;
-  tensor.encoding = ElementType(source->encoding());
-  tensor.owner = *file;
+  if (tensor.pieces.size() == 1) {
+    tensor.bytes = tensor.pieces[0].bytes;
+    tensor.encoding = tensor.pieces[0].encoding;
+    tensor.owner = tensor.pieces[0].owner;
+    tensor.pieces.clear();
+  }
   return tensor;
+}
+
+llvm::Expected<HostTensor::Piece>
+FileWeightProvider::getPiece(const Plan &plan, const plan::WeightSource &source,
+                             const std::string &name) {
+  MOEC_ASSIGN(std::shared_ptr<const MappedFile> file,
+              openFile(plan, {source.file()->data(), source.file()->size()}));
+  MOEC_ASSIGN(
+      llvm::ArrayRef<uint8_t> bytes,
+      file->range(source.offset(), source.bytes(), "weight '" + name + "'"));
+  if (verify && source.sha256() && source.sha256()->size()) {
+    llvm::ArrayRef<uint8_t> expected(source.sha256()->data(),
+                                     source.sha256()->size());
+    Digest found = sha256(bytes);
+    if (expected != llvm::ArrayRef<uint8_t>(found))
+      return error(Location::atByte(file->path(), int64_t(source.offset())))
+             << "expects bytes with the SHA-256 " << toHex(expected)
+             << ", found " << toHex(found);
+  }
+  return HostTensor::Piece{bytes, ElementType(source.encoding()), file};
 }

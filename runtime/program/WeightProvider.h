@@ -11,6 +11,10 @@ namespace moec {
 class MappedFile;
 } // namespace moec
 
+namespace moec::plan {
+struct WeightSource;
+} // namespace moec::plan
+
 namespace moec::runtime {
 
 class Plan;
@@ -43,6 +47,9 @@ public:
 private:
   llvm::Expected<std::shared_ptr<const MappedFile>>
   openFile(const Plan &plan, llvm::StringRef file);
+  llvm::Expected<HostTensor::Piece> getPiece(const Plan &plan,
+                                             const plan::WeightSource &source,
+                                             const std::string &name);
 
   Materializer materializer;
   bool verify;

@@ -99,17 +99,21 @@ moec::compileModule(Module &module, const CompileRequest &request) {
                    << "' has no program 'step' to compile";
   options.programs.push_back({step, {}});
   CheckpointReader reader(module.baseFolder);
-  options.stored = [&](const Weight &weight) -> std::optional<StoredWeight> {
-    const Expr *source = storedSource(*weight.expr);
-    if (!source)
-      return std::nullopt;
-    auto place = reader.place(*source->file, source->attrs<SourceAttrs>());
-    if (!place)
-      return std::nullopt;
-    uint64_t bytes =
-        *byteSize(source->type.element(), *source->type.staticElements());
-    return StoredWeight{place->path, place->offset, bytes,
-                        source->type.element()};
+  options.stored = [&](const Weight &weight) {
+    std::vector<StoredWeight> parts;
+    for (const Expr *piece : pieces(*weight.expr)) {
+      const Expr *source = storedSource(*piece);
+      auto place =
+          source ? reader.place(*source->file, source->attrs<SourceAttrs>())
+                 : std::nullopt;
+      if (!place)
+        return std::vector<StoredWeight>();
+      uint64_t bytes =
+          *byteSize(source->type.element(), *source->type.staticElements());
+      parts.push_back(
+          {place->path, place->offset, bytes, source->type.element()});
+    }
+    return parts;
   };
   CompileResult result;
   MOEC_ASSIGN(result.plan, writePlan(module, options, &result.report));

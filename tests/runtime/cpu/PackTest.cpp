@@ -179,6 +179,43 @@ TEST(Pack, AgreesWithTheDefinition) {
   }
 }
 
+TEST(Pack, ReadsWeightsInPieces) {
+  // The same rows as one weight, and as three pieces of two encodings.
+  HostTensor whole = makeWeight(ElementType::bf16, {2, 15, 64});
+  HostTensor split;
+  split.shape = whole.shape;
+  constexpr size_t kRowBytes = 128;
+  split.pieces = {
+      {whole.bytes.take_front(7 * kRowBytes), ElementType::bf16, whole.owner},
+      {{}, ElementType::f32, nullptr},
+      {whole.bytes.slice(7 * kRowBytes, 13 * kRowBytes), ElementType::bf16,
+       whole.owner}};
+  std::vector<float> last(10 * 64);
+  decodeToF32(ElementType::bf16, whole.bytes.take_back(10 * kRowBytes), last);
+  auto lastBytes = std::make_shared<std::vector<uint8_t>>(last.size() * 4);
+  std::memcpy(lastBytes->data(), last.data(), lastBytes->size());
+  split.pieces.push_back({*lastBytes, ElementType::f32, lastBytes});
+  for (WeightLayout layout :
+       {WeightLayout{Kind::rowMajor, ElementType::bf16, 0, 0},
+        WeightLayout{Kind::rowMajor, ElementType::f32, 0, 0},
+        WeightLayout{Kind::panels, ElementType::bf16, 8, 2},
+        WeightLayout{Kind::panels, ElementType::f32, 16, 1},
+        WeightLayout{Kind::panels, ElementType::q8_0, 16, 4}}) {
+    EXPECT_FALSE(isPackedAlready(layout, split));
+    EXPECT_TRUE(pack(layout, split, 2) == pack(layout, whole));
+  }
+  ThreadPool pool(1);
+  WeightLayout layout{Kind::rowMajor, ElementType::f32, 0, 0};
+  std::vector<uint8_t> out(*packedBytes(layout, split.shape));
+  split.pieces.pop_back();
+  EXPECT_THAT(toText(packWeight(layout, split, out, pool)),
+              testing::HasSubstr("expects 1920 elements, got 1280"));
+  split.pieces[0].bytes = split.pieces[0].bytes.drop_back(2);
+  EXPECT_THAT(toText(packWeight(layout, split, out, pool)),
+              testing::HasSubstr("expects whole rows of 64 elements of bf16, "
+                                 "got 894 bytes"));
+}
+
 TEST(Pack, ConvertsRowMajorWeights) {
   for (ElementType encoding : {ElementType::q4_1, ElementType::bf16}) {
     HostTensor weight = makeWeight(encoding, {2, 300, 512});
@@ -218,7 +255,8 @@ TEST(Pack, RefusesWhatCannotBe) {
   shorter.bytes = weight.bytes.drop_back(4);
   layout.kind = Kind::panels;
   EXPECT_THAT(toText(packWeight(layout, shorter, out, pool)),
-              testing::HasSubstr("expects 512 bytes of f32, got 508"));
+              testing::HasSubstr("expects whole rows of 32 elements of f32, "
+                                 "got 508 bytes"));
   int64_t huge = int64_t(1) << 58;
   layout.panel = 1024;
   EXPECT_EQ(packedBytes(layout, {1, huge}), std::nullopt);

@@ -224,18 +224,28 @@ TEST(Plan, ChecksTypesAndWeights) {
               }),
               HasSubstr("expects constant dimensions"));
   EXPECT_THAT(
-      errorAfter([](plan::PlanT &plan) { plan.weights[0]->source->bytes = 8; }),
-      HasSubstr("has 1 elements of f32, 4 bytes, but its source has 8 bytes"));
+      errorAfter(
+          [](plan::PlanT &plan) { plan.weights[0]->sources[0]->bytes = 8; }),
+      HasSubstr(
+          "weight 'scale': error: has 1 elements, its sources have more"));
   EXPECT_THAT(errorAfter([](plan::PlanT &plan) {
-                plan.weights[0]->source->offset = UINT64_MAX - 2;
+                plan.weights[0]->sources[0]->bytes = 0;
+              }),
+              HasSubstr("has 1 elements, its sources have 0"));
+  EXPECT_THAT(
+      errorAfter(
+          [](plan::PlanT &plan) { plan.weights[0]->sources[0]->bytes = 3; }),
+      HasSubstr("source 0: error: has 3 bytes, no whole number of rows of 4"));
+  EXPECT_THAT(errorAfter([](plan::PlanT &plan) {
+                plan.weights[0]->sources[0]->offset = UINT64_MAX - 2;
               }),
               HasSubstr("exceeds 64 bits"));
   EXPECT_THAT(errorAfter([](plan::PlanT &plan) {
-                plan.weights[0]->source->encoding = E::q4_k;
+                plan.weights[0]->sources[0]->encoding = E::q4_k;
               }),
               HasSubstr("no whole number of q4_k blocks of 256"));
   EXPECT_THAT(errorAfter([](plan::PlanT &plan) {
-                plan.weights[0]->source->sha256 = {1, 2, 3};
+                plan.weights[0]->sources[0]->sha256 = {1, 2, 3};
               }),
               HasSubstr("expects a SHA-256 of 32 bytes or none, got 3 bytes"));
   EXPECT_THAT(errorAfter([](plan::PlanT &plan) {

@@ -53,19 +53,39 @@ TEST_F(WeightProviderTest, NamesTheWeightWhoseFileIsMissingOrShort) {
               testing::AllOf(HasSubstr("toy.bin"), HasSubstr("'scale'")));
 }
 
+TEST_F(WeightProviderTest, PutsPiecesTogether) {
+  folder.write("toy.bin", toy::weightFile());
+  folder.write("more.bin", std::string("\x80\x3f\x00\x40", 4)); // 1, 2
+  source.weights[0]->type =
+      toy::type(plan::ElementType::f32, {{{3, {}}}, {{1, {}}}});
+  source.weights[0]->sources.push_back(std::make_unique<plan::WeightSourceT>());
+  plan::WeightSourceT &second = *source.weights[0]->sources[1];
+  second.file = folder.file("more.bin");
+  second.bytes = 4;
+  second.encoding = plan::ElementType::bf16;
+  FileWeightProvider provider;
+  auto tensor = provider.get(*makePlan(), 0);
+  ASSERT_TRUE(bool(tensor)) << toText(tensor.takeError());
+  ASSERT_EQ(tensor->pieces.size(), 2u);
+  EXPECT_EQ(tensor->pieces[0].encoding, ElementType::f32);
+  EXPECT_EQ(tensor->pieces[1].encoding, ElementType::bf16);
+  EXPECT_EQ(tensor->pieces[1].bytes.size(), 4u);
+  EXPECT_EQ(tensor->shape, (std::vector<int64_t>{3, 1}));
+}
+
 TEST_F(WeightProviderTest, ComparesDigestsWhenAsked) {
   folder.write("toy.bin", toy::weightFile());
-  source.weights[0]->source->sha256.assign(32, 7);
+  source.weights[0]->sources[0]->sha256.assign(32, 7);
   EXPECT_EQ(errorOf(FileWeightProvider()), "");
   EXPECT_THAT(errorOf(FileWeightProvider(nullptr, /*verify=*/true)),
               HasSubstr("expects bytes with the SHA-256 0707"));
   Digest right = sha256(llvm::StringRef(toy::weightFile()).drop_front(64));
-  source.weights[0]->source->sha256.assign(right.begin(), right.end());
+  source.weights[0]->sources[0]->sha256.assign(right.begin(), right.end());
   EXPECT_EQ(errorOf(FileWeightProvider(nullptr, /*verify=*/true)), "");
 }
 
 TEST_F(WeightProviderTest, MaterialisesWhatHasNoFile) {
-  source.weights[0]->source = nullptr;
+  source.weights[0]->sources.clear();
   EXPECT_THAT(errorOf(FileWeightProvider()), HasSubstr("has no source file"));
   auto materializer = [](std::vector<int64_t> shape) {
     return [shape](llvm::StringRef name) -> llvm::Expected<HostTensor> {

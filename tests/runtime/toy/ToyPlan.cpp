@@ -210,11 +210,12 @@ PlanT toy::makePlan() {
   auto weight = std::make_unique<WeightT>();
   weight->name = "scale";
   weight->type = type(E::f32, {{{1, {}}}});
-  weight->source = std::make_unique<WeightSourceT>();
-  weight->source->file = "toy.bin";
-  weight->source->offset = 64;
-  weight->source->bytes = 4;
-  weight->source->encoding = E::f32;
+  auto source = std::make_unique<WeightSourceT>();
+  source->file = "toy.bin";
+  source->offset = 64;
+  source->bytes = 4;
+  source->encoding = E::f32;
+  weight->sources.push_back(std::move(source));
   plan.weights.push_back(std::move(weight));
   plan.variants.push_back(makeVariant());
   return plan;
