@@ -48,6 +48,7 @@ void cpu::emitGemm(Emitter &e, const kernel::GemmSpec &spec,
   int64_t perTask = core.panelsPerTask();
   int64_t tasksPerBlock =
       divideCeil(uint64_t(core.panels()), uint64_t(perTask));
+  core.emitBegin();
   Value *rows = e.extent(0);
   Value *perBlock = e.index(tasksPerBlock);
   e.whileLoop(
@@ -69,6 +70,7 @@ void cpu::emitGemm(Emitter &e, const kernel::GemmSpec &spec,
             e.mul(first, perTask), panelEnd, e.index(0));
         return {e.b.CreateAdd(task[0], count)};
       });
+  core.emitEnd();
   result.grid = {{.extent = 0, .divisor = rowsPerTask},
                  {.constant = core.panels(), .divisor = perTask}};
   result.scratchBytes = core.scratchBytes();

@@ -3,8 +3,6 @@
 #include "codegen/cpu/GemmCore.h"
 #include "codegen/cpu/VectorMath.h"
 #include "llvm/ADT/STLExtras.h"
-#include "llvm/IR/Intrinsics.h"
-#include "llvm/IR/IntrinsicsX86.h"
 #include "llvm/Support/MathExtras.h"
 
 #include <algorithm>
@@ -37,7 +35,11 @@ GemmCore::GemmCore(Emitter &e, const GemmTraits &traits)
   case ElementType::bf16:
     inner = dot ? Inner::Bf16Dot : Inner::Bf16;
     stepElements = 2;
-    slabStepBytes = int64_t(panel) * 4;
+    if (dot && e.level == CpuLevel::Amx && traits.k % 32 == 0) {
+      inner = Inner::Amx;
+      stepElements = 32; // a row of a tile register
+    }
+    slabStepBytes = int64_t(panel) * stepElements * 2;
     break;
   case ElementType::q8_0:
     inner = Inner::Q8;
@@ -49,7 +51,8 @@ GemmCore::GemmCore(Emitter &e, const GemmTraits &traits)
     stepElements = 1;
     slabStepBytes = int64_t(panel) * 4;
   }
-  compute = inner == Inner::Bf16Dot ? ElementType::bf16 : ElementType::f32;
+  bool inBf16 = inner == Inner::Bf16Dot || inner == Inner::Amx;
+  compute = inBf16 ? ElementType::bf16 : ElementType::f32;
   steps = divideCeil(uint64_t(traits.k), uint64_t(stepElements));
   int64_t elementBytes = blockBytes(compute);
   aStepBytes = stepElements * elementBytes;
@@ -58,7 +61,9 @@ GemmCore::GemmCore(Emitter &e, const GemmTraits &traits)
   chunkSteps = divideCeil(uint64_t(steps), uint64_t(chunks));
 
   // Accumulators fill all registers but those of one step's operands.
-  if (e.registers == 32)
+  if (inner == Inner::Amx)
+    tileRows = {32, 16}; // 2 by 2 or 1 by 2 tile registers of sums
+  else if (e.registers == 32)
     tileRows = {12, 6, 3, 2, 1};
   else if (vectors == 2)
     tileRows = {6, 3, 2, 1};
@@ -66,8 +71,10 @@ GemmCore::GemmCore(Emitter &e, const GemmTraits &traits)
     tileRows = {2, 1};
   int64_t direct = traits.k * elementBytes;
   bool aliases = direct % 2048 == 0;
-  packs = traits.gathers || traits.a != compute || aliases ||
-          traits.k % stepElements != 0;
+  // Tile registers are always read whole: the rows below the last one are
+  // whatever scratch holds there, and so are the sums that they make.
+  packs = inner == Inner::Amx || traits.gathers || traits.a != compute ||
+          aliases || traits.k % stepElements != 0;
   rowStride = direct;
   if (packs) // An odd number of cache lines spreads rows over L1's sets.
     rowStride = (divideCeil(uint64_t(steps * aStepBytes), 64) | 1) * 64;
@@ -86,163 +93,6 @@ int64_t GemmCore::panelsPerTask() const {
 
 uint64_t GemmCore::scratchBytes() const {
   return tileOffset + tileStride * std::max(kStreams, slabsPerPanel);
-}
-
-//===- Register tiles -----------------------------------------------------===//
-
-/// Advances `sums` [slab][row][vector] by `count` steps of K.
-Values GemmCore::tileSteps(unsigned rows, unsigned slabs, Value *a, Value *w,
-                           Value *count, Values sums) {
-  IRBuilder<> &b = e.b;
-  unsigned lanes = e.lanes;
-  Type *ints = e.vector(e.i32, lanes);
-  Type *floats = e.vector(e.f32, lanes);
-  Type *pairs = e.vector(b.getBFloatTy(), lanes * 2);
-  unsigned all = slabs * vectors;
-
-  auto slabVector = [&](Value *base, unsigned column, int64_t vectorBytes) {
-    return e.offset(base, column / vectors * slabBytes +
-                              column % vectors * vectorBytes);
-  };
-  auto broadcast = [&](Type *type, Value *address) {
-    return e.splat(e.load(type, address), lanes);
-  };
-  // One multiply-add of every sum: operands of A by row, of W by column.
-  auto multiply = [&](MutableArrayRef<Value *> sums, ArrayRef<Value *> columns,
-                      function_ref<Value *(unsigned row)> operand) {
-    for (unsigned row = 0; row < rows; ++row) {
-      Value *left = operand(row);
-      for (unsigned column = 0; column < all; ++column) {
-        Value *&sum =
-            sums[(column / vectors * rows + row) * vectors + column % vectors];
-        if (inner == Inner::Bf16Dot)
-          sum = b.CreateIntrinsic(Intrinsic::x86_avx512bf16_dpbf16ps_512, {},
-                                  {sum, left, columns[column]});
-        else
-          sum = e.fma(left, columns[column], sum);
-      }
-    }
-  };
-  auto step = [&](Value *aStep, Value *wStep, MutableArrayRef<Value *> sums) {
-    Values words;
-    for (unsigned column = 0; column < all; ++column)
-      words.push_back(e.loadRaw(inner == Inner::F32 ? e.f32 : e.i32,
-                                slabVector(wStep, column, lanes * 4), lanes,
-                                nullptr));
-    auto convert = [&](function_ref<Value *(Value *)> part, Type *type) {
-      return to_vector<8>(map_range(words, [&](Value *word) -> Value * {
-        return b.CreateBitCast(part(word), type);
-      }));
-    };
-    auto rowAt = [&](unsigned row, int64_t bytes) {
-      return e.offset(aStep, row * rowStride + bytes);
-    };
-    switch (inner) {
-    case Inner::F32:
-      multiply(sums, words,
-               [&](unsigned row) { return broadcast(e.f32, rowAt(row, 0)); });
-      return;
-    case Inner::Bf16Dot:
-      multiply(sums, convert([](Value *word) { return word; }, pairs),
-               [&](unsigned row) {
-                 return b.CreateBitCast(broadcast(e.i32, rowAt(row, 0)), pairs);
-               });
-      return;
-    case Inner::Bf16: {
-      // A word holds k in its low half and k + 1 in its high half.
-      auto low = [&](Value *word) { return b.CreateShl(word, 16); };
-      auto high = [&](Value *word) {
-        return b.CreateAnd(word, ConstantInt::get(ints, 0xffff0000u));
-      };
-      multiply(sums, convert(low, floats),
-               [&](unsigned row) { return broadcast(e.f32, rowAt(row, 0)); });
-      multiply(sums, convert(high, floats),
-               [&](unsigned row) { return broadcast(e.f32, rowAt(row, 4)); });
-      return;
-    }
-    case Inner::Q8:
-      llvm_unreachable("q8_0 steps by blocks");
-    }
-  };
-  // A block of 32: scales, then 32 rows of int8, each scaled in registers.
-  auto blockOf32 = [&](Value *aStep, Value *wStep, ArrayRef<Value *> before) {
-    Values scales;
-    for (unsigned column = 0; column < all; ++column)
-      scales.push_back(e.loadRaw(e.f32, slabVector(wStep, column, lanes * 4),
-                                 lanes, nullptr));
-    Value *quants = e.offset(wStep, int64_t(panel) * 4);
-    constexpr int64_t unroll = 4;
-    return e.loop(
-        e.index(0), e.index(32), unroll, before,
-        [&](Value *k, ArrayRef<Value *> carried) {
-          Values sums(carried);
-          Value *aBase = e.element(aStep, k, 4);
-          Value *qBase = e.element(quants, k, panel);
-          for (int64_t u = 0; u < unroll; ++u) {
-            Values columns;
-            for (unsigned column = 0; column < all; ++column) {
-              Value *bytes = e.loadRaw(
-                  e.i8, e.offset(slabVector(qBase, column, lanes), u * panel),
-                  lanes, nullptr);
-              Value *value = b.CreateSIToFP(b.CreateSExt(bytes, ints), floats);
-              columns.push_back(b.CreateFMul(value, scales[column]));
-            }
-            multiply(sums, columns, [&](unsigned row) {
-              return broadcast(e.f32, e.offset(aBase, row * rowStride + u * 4));
-            });
-          }
-          return sums;
-        });
-  };
-
-  auto oneStep = [&](Value *number, ArrayRef<Value *> carried) -> Values {
-    Value *aStep = e.element(a, number, aStepBytes);
-    Value *wStep = e.element(w, number, slabStepBytes);
-    if (inner == Inner::Q8)
-      return blockOf32(aStep, wStep, carried);
-    Values sums(carried);
-    step(aStep, wStep, sums);
-    return sums;
-  };
-  if (inner == Inner::Q8)
-    return e.loop(e.index(0), count, 1, sums, oneStep);
-
-  // Enough steps a trip that the loop's own instructions do not count.
-  int64_t unroll = rows * all >= 12 ? 2 : 4;
-  Value *whole = b.CreateAnd(count, e.index(-unroll));
-  sums = e.loop(e.index(0), whole, unroll, sums,
-                [&](Value *number, ArrayRef<Value *> carried) {
-                  Values sums(carried);
-                  Value *aStep = e.element(a, number, aStepBytes);
-                  Value *wStep = e.element(w, number, slabStepBytes);
-                  for (int64_t u = 0; u < unroll; ++u)
-                    step(e.offset(aStep, u * aStepBytes),
-                         e.offset(wStep, u * slabStepBytes), sums);
-                  return sums;
-                });
-  return e.loop(whole, count, 1, sums, oneStep);
-}
-
-/// tile[slab][row] += A[row] * W[slab], for `count` steps: (a, w, tile, count).
-Function *GemmCore::defineTile(unsigned rows, unsigned slabs) {
-  std::string name = ("tile" + Twine(rows) + "x" + Twine(slabs * panel)).str();
-  return e.define(
-      name, {e.ptr, e.ptr, e.ptr, e.i64}, [&](ArrayRef<Value *> arguments) {
-        Value *tile = arguments[2];
-        SmallVector<Value *, 24> places;
-        Values sums;
-        for (unsigned slab = 0; slab < slabs; ++slab)
-          for (unsigned row = 0; row < rows; ++row)
-            for (unsigned v = 0; v < vectors; ++v)
-              places.push_back(e.offset(
-                  tile, slab * tileStride + (row * panel + v * e.lanes) * 4));
-        for (Value *place : places)
-          sums.push_back(e.loadRaw(e.f32, place, e.lanes, nullptr));
-        sums = tileSteps(rows, slabs, arguments[0], arguments[1], arguments[3],
-                         sums);
-        for (auto [place, sum] : zip_equal(places, sums))
-          e.store(sum, place);
-      });
 }
 
 //===- Rows of A ----------------------------------------------------------===//
@@ -323,10 +173,14 @@ void GemmCore::emitManyRows(Value *rowBegin, Value *rows, Value *panelBegin,
     a = rowPointer(rowBegin);
   Value *tile = e.offset(e.scratch, tileOffset);
   int64_t rowBytes = int64_t(panel) * 4;
+  // Whole tiles: a block has room for them, being a multiple of the largest.
+  Value *computed = rows;
+  if (unsigned least = tileRows.back(); least > 1)
+    computed = e.mul(e.ceilDiv(rows, least), least);
   e.loop(panelBegin, panelEnd, 1, [&](Value *number) {
     for (unsigned slab = 0; slab < slabsPerPanel; ++slab) {
       Value *slabTile = e.offset(tile, slab * tileStride);
-      e.loop(e.index(0), rows, 1, [&](Value *row) {
+      e.loop(e.index(0), computed, 1, [&](Value *row) {
         for (unsigned v = 0; v < vectors; ++v)
           e.store(
               e.splat(0.0, e.lanes),
@@ -342,7 +196,7 @@ void GemmCore::emitManyRows(Value *rowBegin, Value *rows, Value *panelBegin,
         Value *wChunk = e.element(slabWeights, step, slabStepBytes);
         Value *row = e.index(0);
         for (auto [size, function] : zip_equal(tileRows, tiles)) {
-          Value *left = e.b.CreateSub(rows, row);
+          Value *left = e.b.CreateSub(computed, row);
           Value *end = e.b.CreateAdd(
               row, e.mul(e.b.CreateUDiv(left, e.index(size)), size));
           e.loop(row, end, size, [&](Value *at) {
@@ -422,10 +276,13 @@ void GemmCore::emitEpilogue(ArrayRef<Value *> arguments) {
 }
 
 void GemmCore::emitFunctions() {
+  bool amx = inner == Inner::Amx;
   for (unsigned rows : tileRows)
-    tiles.push_back(defineTile(rows, 1));
-  wide = defineTile(1, kStreams);
-  narrow = slabsPerPanel == 1 ? tiles.back() : defineTile(1, slabsPerPanel);
+    tiles.push_back(amx ? defineAmxTile(rows) : defineTile(rows, 1));
+  if (!amx) {
+    wide = defineTile(1, kStreams);
+    narrow = slabsPerPanel == 1 ? tiles.back() : defineTile(1, slabsPerPanel);
+  }
   epilogue =
       e.define("epilogue", {e.ptr, e.i64, e.i64, e.i64, e.i64},
                [&](ArrayRef<Value *> arguments) { emitEpilogue(arguments); });
@@ -436,6 +293,15 @@ void GemmCore::emitFunctions() {
                      Value *weights =
                          e.element(e.buffer(traits.wBuffer), expert,
                                    panelCount * slabBytes * slabsPerPanel);
+                     auto manyRows = [&] {
+                       emitManyRows(arguments[0], rows, arguments[2],
+                                    arguments[3], weights, expert);
+                       return Values();
+                     };
+                     if (amx) {
+                       manyRows();
+                       return;
+                     }
                      e.ifElse(
                          e.b.CreateICmpEQ(rows, e.index(1)),
                          [&] {
@@ -443,11 +309,7 @@ void GemmCore::emitFunctions() {
                                       weights, expert);
                            return Values();
                          },
-                         [&] {
-                           emitManyRows(arguments[0], rows, arguments[2],
-                                        arguments[3], weights, expert);
-                           return Values();
-                         });
+                         manyRows);
                    });
 }
 

@@ -57,6 +57,10 @@ public:
 
   /// Emits the helper functions; call once, before the kernel's body.
   void emitFunctions();
+  /// First and last in the kernel's body, once for a range of tasks: the
+  /// configuration of AMX's tile registers, and its release.
+  void emitBegin();
+  void emitEnd();
   /// Rows [rowBegin, rowBegin + rows) times panels [panelBegin, panelEnd) of
   /// expert `expert` (0 if dense); rows <= blockRows().
   void emitBlock(Value *rowBegin, Value *rows, Value *panelBegin,
@@ -71,11 +75,12 @@ public:
 
 private:
   /// How weights become operands of multiply-adds.
-  enum class Inner { F32, Bf16, Bf16Dot, Q8 };
+  enum class Inner { F32, Bf16, Bf16Dot, Q8, Amx };
 
   Value *rowPointer(Value *row);
   void emitPack(Value *rowBegin, Value *rows);
   llvm::Function *defineTile(unsigned rows, unsigned slabs);
+  llvm::Function *defineAmxTile(unsigned rows);
   Values tileSteps(unsigned rows, unsigned slabs, Value *a, Value *w,
                    Value *steps, Values sums);
   void emitOneRow(Value *rowBegin, Value *panelBegin, Value *panelEnd,

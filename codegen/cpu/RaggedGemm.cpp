@@ -113,10 +113,12 @@ void cpu::emitRaggedGemm(Emitter &e, const kernel::RaggedGemmSpec &spec,
 
   GemmCore core(e, traits);
   core.emitFunctions();
+  core.emitBegin();
   if (grouped)
     emitGrouped(e, core, spec.experts, routingBuffer, result);
   else
     emitDirect(e, core, routingBuffer, result);
+  core.emitEnd();
   result.scratchBytes = core.scratchBytes();
   result.weight = weightLayout(spec.a, spec.w, spec.gated, e.level);
 }

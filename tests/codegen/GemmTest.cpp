@@ -123,11 +123,11 @@ static const std::pair<ElementType, ElementType> kTypes[] = {
 TEST_P(GemmTest, MatchesTheReferenceForEveryTypeAndRemainder) {
   MOEC_SKIP_UNLESS_HOST_RUNS(GetParam());
   for (auto [a, w] : kTypes) {
-    bool blocks = w == ElementType::q8_0;
-    for (int64_t n : {1, 37, 200})
-      for (int64_t k : {blocks ? 32 : 5, 64})
-        for (int64_t m : {1, 2, 3, 29})
-          checkGemm({.n = n, .k = k, .a = a, .w = w, .out = a}, m, GetParam());
+    int64_t odd = w == ElementType::q8_0 ? 32 : 5;
+    for (auto [n, k] :
+         {std::pair<int64_t, int64_t>(1, odd), {37, 64}, {200, odd}})
+      for (int64_t m : {1, 2, 3, 29})
+        checkGemm({.n = n, .k = k, .a = a, .w = w, .out = a}, m, GetParam());
   }
 }
 

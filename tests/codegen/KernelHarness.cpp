@@ -5,6 +5,7 @@
 #include "ir/support/QuantizedBlocks.h"
 #include "runtime/cpu/jit/Compile.h"
 #include "runtime/cpu/jit/Load.h"
+#include "tests/codegen/AmxEmulation.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/StringMap.h"
 #include "llvm/TargetParser/Host.h"
@@ -129,10 +130,15 @@ static const StringMap<bool> &hostFeatures() {
   return features;
 }
 
-bool test::hostRuns(cpu::CpuLevel level) {
+static bool hostHas(cpu::CpuLevel level) {
   return all_of(cpu::requiredFeatures(level), [](StringRef feature) {
     return hostFeatures().lookup(feature);
   });
+}
+
+bool test::hostRuns(cpu::CpuLevel level) {
+  return hostHas(level == cpu::CpuLevel::Amx ? cpu::CpuLevel::Avx512Bf16
+                                             : level);
 }
 
 static SmallVector<char, 0> compileObject(const cpu::CpuKernel &kernel,
@@ -155,7 +161,14 @@ const Compiled &test::compiled(const kernel::AnySpec &spec,
     return found->second;
   Compiled made;
   made.kernel = cpu::emitCpu(spec, level);
-  SmallVector<char, 0> object = compileObject(made.kernel, level);
+  SmallVector<char, 0> object;
+  if (hostHas(level)) {
+    object = compileObject(made.kernel, level);
+  } else {
+    cpu::CpuKernel emulated = made.kernel;
+    emulated.bitcode = emulateAmx(emulated.bitcode);
+    object = compileObject(emulated, cpu::CpuLevel::Avx512Bf16);
+  }
   auto code = jit::LoadedCode::load({StringRef(object.data(), object.size())});
   if (!code)
     report_fatal_error(Twine(toText(code.takeError())));

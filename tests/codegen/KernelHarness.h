@@ -56,10 +56,12 @@ private:
   uint8_t *storage;
 };
 
-/// Whether this processor can run code of `level`.
+/// Whether this processor can run code of `level`, AMX being emulated.
 bool hostRuns(cpu::CpuLevel level);
 
-/// A compiled kernel; compiled once per spec and level in a process.
+/// A compiled kernel; compiled once per spec and level in a process. Where the
+/// processor has AVX512-BF16 but no AMX, the tile instructions of AMX kernels
+/// are replaced by calls that do what the instructions are documented to do.
 struct Compiled {
   cpu::CpuKernel kernel;
   MoecKernel function;
