@@ -193,12 +193,11 @@ double moec::normal(RandomKey key, uint64_t index) {
 // Runs of numbers
 //===----------------------------------------------------------------------===//
 
-/// The two 64-bit halves of eight consecutive blocks; 32-bit words are kept in
+/// The two 64-bit halves of eight blocks; 32-bit words are kept in
 /// 64-bit lanes, where their products fit.
-MOEC_INLINE void philoxLanes(RandomKey key, uint64_t first, U64x8 &low,
+MOEC_INLINE void philoxLanes(RandomKey key, const U64x8 &index, U64x8 &low,
                              U64x8 &high) {
   constexpr uint64_t kWord = 0xffffffffull;
-  U64x8 index = U64x8{0, 1, 2, 3, 4, 5, 6, 7} + first;
   U64x8 c0 = index & kWord, c1 = index >> 32, c2 = {}, c3 = {};
   uint32_t k0 = uint32_t(key.bits), k1 = uint32_t(key.bits >> 32);
   for (unsigned round = 0; round < 10; ++round) {
@@ -216,10 +215,12 @@ MOEC_INLINE void philoxLanes(RandomKey key, uint64_t first, U64x8 &low,
 }
 
 namespace {
-/// What a run consists of: scale * x + offset, x normal or uniform.
+/// What is drawn: x * scale + offset, x normal or uniform, for the counters
+/// first, first + 1, ..., or for those of a list.
 struct Run {
   RandomKey key;
   uint64_t first;
+  const uint64_t *indices;
   double offset;
   double scale;
   bool isNormal;
@@ -228,12 +229,15 @@ struct Run {
 
 MOEC_INLINE void fillRun(const Run &run, llvm::MutableArrayRef<float> out) {
   for (size_t at = 0; at < out.size(); at += 8) {
+    size_t length = std::min<size_t>(8, out.size() - at);
+    U64x8 index = U64x8{0, 1, 2, 3, 4, 5, 6, 7} + (run.first + at);
+    if (run.indices)
+      __builtin_memcpy(&index, run.indices + at, length * sizeof(uint64_t));
     U64x8 low, high;
-    philoxLanes(run.key, run.first + at, low, high);
+    philoxLanes(run.key, index, low, high);
     F64x8 x = run.isNormal ? normalOf<VectorLane>(low, high)
                            : unitOf<VectorLane>(low);
     F64x8 values = x * run.scale + run.offset;
-    size_t length = std::min<size_t>(8, out.size() - at);
     for (size_t lane = 0; lane < length; ++lane)
       out[at + lane] = float(values[lane]);
   }
@@ -262,12 +266,19 @@ static void fill(const Run &run, llvm::MutableArrayRef<float> out) {
 
 void moec::fillUniform(RandomKey key, uint64_t first, double low, double high,
                        llvm::MutableArrayRef<float> out) {
-  fill({key, first, low, high - low, /*isNormal=*/false}, out);
+  fill({key, first, nullptr, low, high - low, /*isNormal=*/false}, out);
 }
 
 void moec::fillNormal(RandomKey key, uint64_t first, double mean,
                       double deviation, llvm::MutableArrayRef<float> out) {
-  fill({key, first, mean, deviation, /*isNormal=*/true}, out);
+  fill({key, first, nullptr, mean, deviation, /*isNormal=*/true}, out);
+}
+
+void moec::fillNormalAt(RandomKey key, llvm::ArrayRef<uint64_t> indices,
+                        double mean, double deviation,
+                        llvm::MutableArrayRef<float> out) {
+  assert(indices.size() == out.size() && "a number for each index");
+  fill({key, 0, indices.data(), mean, deviation, /*isNormal=*/true}, out);
 }
 
 static std::vector<std::pair<uint64_t, uint64_t>>

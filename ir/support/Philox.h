@@ -63,6 +63,10 @@ void fillUniform(RandomKey key, uint64_t first, double low, double high,
 void fillNormal(RandomKey key, uint64_t first, double mean, double deviation,
                 llvm::MutableArrayRef<float> out);
 
+/// out[i] = f32(normal(key, indices[i]) * deviation + mean), in double.
+void fillNormalAt(RandomKey key, llvm::ArrayRef<uint64_t> indices, double mean,
+                  double deviation, llvm::MutableArrayRef<float> out);
+
 /// A permutation of 0..count-1: indices sorted by (randomBits, index).
 std::vector<uint64_t> permutation(RandomKey key, uint64_t count);
 

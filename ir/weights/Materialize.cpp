@@ -114,6 +114,33 @@ Numbers Materializer::taken(const Numbers &in, const AxisView &view,
   return out;
 }
 
+/// Draws a normal number for every element of some slices, the element's index
+/// being the counter, and gives both to `use`. Lists of indices keep slices of
+/// one element, such as columns, as fast as long ones.
+template <typename Fn>
+static void drawNormals(RandomKey key, const AxisView &view,
+                        llvm::ArrayRef<uint64_t> slices, double mean,
+                        double deviation, Fn use) {
+  constexpr size_t kBatch = 4096;
+  std::vector<uint64_t> indices;
+  Numbers drawn;
+  auto flush = [&] {
+    drawn.resize(indices.size());
+    fillNormalAt(key, indices, mean, deviation, drawn);
+    for (auto [index, number] : llvm::zip_equal(indices, drawn))
+      use(index, number);
+    indices.clear();
+  };
+  for (uint64_t outer = 0; outer < view.outer; ++outer)
+    for (uint64_t slice : slices)
+      for (uint64_t i = 0; i < view.inner; ++i) {
+        indices.push_back(view.at(outer, slice) + i);
+        if (indices.size() == kBatch)
+          flush();
+      }
+  flush();
+}
+
 Numbers Materializer::resample(const ResampleAttrs &attrs, Numbers in,
                                const TensorType &type) {
   AxisView view(type, attrs.axis);
@@ -127,12 +154,8 @@ Numbers Materializer::resample(const ResampleAttrs &attrs, Numbers in,
   double deviation = moments.deviation(/*unbiased=*/true);
   RandomKey value = RandomKey::of(attrs.seed, "drop.value", attrs.weight,
                                   attrs.expert, attrs.matrix);
-  for (uint64_t outer = 0; outer < view.outer; ++outer)
-    for (uint64_t slice : chosen) {
-      uint64_t first = view.at(outer, slice);
-      fillNormal(value, first, moments.mean, deviation,
-                 llvm::MutableArrayRef(in).slice(first, view.inner));
-    }
+  drawNormals(value, view, chosen, moments.mean, deviation,
+              [&](uint64_t index, float number) { in[index] = number; });
   return in;
 }
 
@@ -151,14 +174,10 @@ Numbers Materializer::addNoise(const NoiseAttrs &attrs, Numbers in,
     deviation *= computeMoments(in).deviation(/*unbiased=*/true);
   RandomKey value = RandomKey::of(attrs.seed, "noise.value", attrs.weight,
                                   attrs.expert, attrs.matrix);
-  Numbers noise(view.inner);
-  for (uint64_t outer = 0; outer < view.outer; ++outer)
-    for (uint64_t slice : chosen) {
-      uint64_t first = view.at(outer, slice);
-      fillNormal(value, first, 0, deviation, noise);
-      for (uint64_t i = 0; i < view.inner; ++i)
-        in[first + i] = attrs.replace ? noise[i] : in[first + i] + noise[i];
-    }
+  drawNormals(value, view, chosen, /*mean=*/0, deviation,
+              [&](uint64_t index, float number) {
+                in[index] = attrs.replace ? number : in[index] + number;
+              });
   return in;
 }
 

@@ -111,6 +111,18 @@ TEST(Philox, FillsEqualSingleNumbers) {
   }
 }
 
+TEST(Philox, FillsAtAnyIndices) {
+  RandomKey key = RandomKey::of(4, "test", "indices");
+  std::vector<uint64_t> indices;
+  for (uint64_t i = 0; i < 1003; ++i)
+    indices.push_back(i * i * 7919 + (i << 33));
+  std::vector<float> numbers(indices.size());
+  fillNormalAt(key, indices, 0.25, 3.0, numbers);
+  for (size_t i = 0; i < indices.size(); ++i)
+    ASSERT_EQ(numbers[i], float(normal(key, indices[i]) * 3.0 + 0.25)) << i;
+  fillNormalAt(key, {}, 0, 1, {});
+}
+
 TEST(Philox, FillsDoNotDependOnChunks) {
   RandomKey key = RandomKey::of(3, "test", "chunks");
   std::vector<float> whole(1000), pieces(1000);
