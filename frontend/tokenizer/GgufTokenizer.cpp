@@ -15,13 +15,12 @@ struct Splitting {
   /// Separated by spaces.
   llvm::StringLiteral names;
   /// Applied one after the other.
-  std::array<llvm::StringLiteral, 4> expressions;
+  llvm::SmallVector<llvm::StringLiteral, 5> expressions;
   bool ignoreMerges = false;
   bool addBos = false;
   bool nfc = false;
 };
 
-constexpr llvm::StringLiteral kNothing = "";
 constexpr llvm::StringLiteral kDigit = R"(\p{N})";
 constexpr llvm::StringLiteral kLlama3Words =
     R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
@@ -30,34 +29,52 @@ constexpr llvm::StringLiteral kQwen2Words =
 constexpr llvm::StringLiteral kTekkenWords =
     R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
 
-// Qwen's files were trained with NFC, which their GGUF form does not mention.
-const Splitting kSplittings[] = {
-    {"default",
-     {R"([\p{P}\$\+<=>\^~\|]+)", kGpt2Words, R"(\p{N}+)",
-      R"([0-9][0-9][0-9])"}},
-    {"gpt-2 phi-2 mpt olmo roberta-bpe gigachat jina-es jina-de",
-     {kGpt2Words, kNothing, kNothing, kNothing}},
-    {"llama-bpe llama3 llama-v3 falcon3 falcon-h1 pixtral",
-     {kLlama3Words, kNothing, kNothing, kNothing},
-     /*ignoreMerges=*/true,
-     /*addBos=*/true},
-    {"qwen2 deepseek-r1-qwen stablelm2 megrez",
-     {kQwen2Words, kNothing, kNothing, kNothing},
-     /*ignoreMerges=*/false,
-     /*addBos=*/false,
-     /*nfc=*/true},
-    {"smollm starcoder refact command-r codeshell exaone minerva-7b",
-     {kDigit, kGpt2Words, kNothing, kNothing}},
-    {"tekken",
-     {kTekkenWords, kNothing, kNothing, kNothing},
-     /*ignoreMerges=*/true,
-     /*addBos=*/true},
-};
+constexpr llvm::StringLiteral kQwen35Words =
+    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+constexpr llvm::StringLiteral kDeepSeek3Words =
+    R"([!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
 
 } // namespace
 
+/// Models that were trained with NFC have it here: their GGUF form does not
+/// mention it.
+static llvm::ArrayRef<Splitting> splittings() {
+  static const Splitting kTable[] = {
+      {"default",
+       {R"([\p{P}\$\+<=>\^~\|]+)", kGpt2Words, R"(\p{N}+)",
+        R"([0-9][0-9][0-9])"}},
+      {"dbrx smaug-bpe", {kLlama3Words}},
+      {"deepseek-coder",
+       {R"([\r\n])", R"(\s?\p{L}+)", R"(\s?\p{P}+)",
+        R"([\x{4E00}-\x{9FA5}\x{0800}-\x{4E00}\x{AC00}-\x{D7FF}]+)", kDigit}},
+      {"deepseek-v3",
+       {R"(\p{N}{1,3})", R"([\x{4E00}-\x{9FA5}\x{3040}-\x{30FF}]+)",
+        kDeepSeek3Words}},
+      {"falcon",
+       {R"([\p{P}\$\+<=>\^~\|`]+)", kGpt2Words, R"([0-9][0-9][0-9])"}},
+      {"gpt-2 gigachat jina-de jina-es mpt olmo phi-2 trillion", {kGpt2Words}},
+      {"llama-bpe falcon-h1 falcon3 lfm2 llama-v3 llama3 midm-2.0 pixtral",
+       {kLlama3Words},
+       /*ignoreMerges=*/true,
+       /*addBos=*/true},
+      {"qwen2 deepseek-r1-qwen stablelm2",
+       {kQwen2Words},
+       /*ignoreMerges=*/false,
+       /*addBos=*/false,
+       /*nfc=*/true},
+      {"qwen35", {kQwen35Words}},
+      {"smollm codeshell command-r exaone minerva-7b refact starcoder",
+       {kDigit, kGpt2Words}},
+      {"tekken",
+       {kTekkenWords},
+       /*ignoreMerges=*/true,
+       /*addBos=*/true},
+  };
+  return kTable;
+}
+
 static const Splitting *findSplitting(llvm::StringRef pre) {
-  for (const Splitting &splitting : kSplittings) {
+  for (const Splitting &splitting : splittings()) {
     llvm::SmallVector<llvm::StringRef, 8> names;
     llvm::StringRef(splitting.names).split(names, ' ');
     if (llvm::is_contained(names, pre))
@@ -196,7 +213,7 @@ static llvm::Error readByteLevel(const GgufTokenizerData &metadata,
   const Splitting *splitting = findSplitting(pre);
   if (!splitting) {
     std::string names;
-    for (const Splitting &known : kSplittings)
+    for (const Splitting &known : splittings())
       names += (names.empty() ? "" : " ") + known.names.str();
     return error(metadata.location)
            << "expected 'tokenizer.ggml.pre' to be one of " << names
@@ -223,8 +240,7 @@ static llvm::Error readByteLevel(const GgufTokenizerData &metadata,
     asset.normalizer.push_back(step);
   }
   for (llvm::StringRef expression : splitting->expressions)
-    if (!expression.empty())
-      asset.preTokenizer.push_back(splitIsolated(expression));
+    asset.preTokenizer.push_back(splitIsolated(expression));
   asset.ignoreMerges = splitting->ignoreMerges;
   wrap(metadata, splitting->addBos, asset);
   return llvm::Error::success();

@@ -170,7 +170,7 @@ TEST(Gguf, BadMetadataIsALocatedError) {
             "be 'llama' or 'gpt2', got 'bert'");
   EXPECT_THAT(message([](Data &d) { d.pre = "new"; }),
               HasSubstr("expected 'tokenizer.ggml.pre' to be one of default "
-                        "gpt-2"));
+                        "dbrx"));
   EXPECT_THAT(message([](Data &d) { d.tokens.clear(); }), HasSubstr("got 0"));
   EXPECT_THAT(message([](Data &d) { d.tokenTypes.pop_back(); }),
               HasSubstr("expected 7 entries in 'tokenizer.ggml.token_type', as "

@@ -283,7 +283,7 @@ TEST(Llama2c, BadFilesAreLocated) {
   // The file does not say how many pieces it has, so the ends of the last two
   // are ends of the file as good as any.
   const size_t secondLast = whole.size() - 10, thirdLast = secondLast - 9;
-  for (size_t size = 0; size < whole.size(); ++size)
+  for (size_t size = 0; size < whole.size(); size += size < 40 ? 1 : 7)
     if (size != secondLast && size != thirdLast)
       EXPECT_THAT(message(whole.substr(0, size)), HasSubstr("error: expected"))
           << size;
