@@ -133,8 +133,8 @@ public:
   std::optional<MemoryFault> registerHost(void *base, uint64_t bytes);
   std::optional<MemoryFault> unregisterHost(void *base);
 
-  /// Live device allocations of `device` (-1: of all devices, host memory
-  /// included) in address order, those with `internalLabel` labels left out.
+  /// Live allocations of `device` (-1: of all devices, and host memory) in
+  /// address order; what is left at the end has leaked.
   std::vector<Allocation> live(int device) const;
   uint64_t usedBytes(int device) const;
   uint64_t capacityBytes(int device) const;
@@ -183,7 +183,8 @@ public:
   std::optional<MemoryFault> fill(DevicePtr to, uint32_t value,
                                   unsigned elementBytes, uint64_t count);
 
-  //===--- uninitialised-byte shadow ---------------------------------------//
+  //===--- uninitialised-byte shadow
+  //----------------------------------------===//
 
   bool tracksInitialized() const;
   /// Notes a write by somebody who used `hostView`.
@@ -193,7 +194,8 @@ public:
   std::optional<DevicePtr> firstUninitialized(DevicePtr address,
                                               uint64_t bytes) const;
 
-  //===--- for the machine's fast paths ------------------------------------//
+  //===--- for the machine's fast paths
+  //-------------------------------------===//
 
   /// A live range that one device may access, with the distance from its
   /// addresses to the host bytes behind them.
