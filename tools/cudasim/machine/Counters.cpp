@@ -248,9 +248,9 @@ void Counters::printTable(llvm::raw_ostream &os) const {
   };
   os << "kernel " << kernel << ": " << launches << " launches, " << blocks
      << " blocks, " << threads << " threads\n";
-  os << llvm::format("  %-16s %12llu  (%.1f of 32 lanes)\n",
-                     "warp instructions", (unsigned long long)warpInstructions,
-                     activeLanesPerInstruction());
+  os << llvm::format(
+      "  %-16s %12llu  (%.1f of 32 lanes)\n", (const char *)"warp instructions",
+      (unsigned long long)warpInstructions, activeLanesPerInstruction());
   row("global loads", globalLoads, "sectors");
   row("global stores", globalStores, "sectors");
   row("shared loads", sharedLoads, "waves");

@@ -317,7 +317,7 @@ void copyAsync(Warp &warp, const Instr &instr, uint32_t mask) {
   if (!locate(warp, instr, mask, target, instr.bytes, AccessKind::AsyncWrite,
               MemorySpace::Shared, targetHost))
     return;
-  issueAsyncCopy(warp, instr, mask, host, target, sizes);
+  issueAsyncCopy(warp, instr, mask, host, targetHost, sizes);
 }
 
 Handler pick(const FormKey &key) {
