@@ -91,7 +91,8 @@ public:
 
   /// Writes the index (where there is more than one shard), renames the
   /// shards to their names and removes the journal. Fails if a tensor is
-  /// missing.
+  /// missing. Nothing can be resumed after this, so it comes last, just before
+  /// the directory's commit.
   llvm::Error finish();
 
 private:

@@ -10,6 +10,10 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
+#include <csignal>
+#include <sys/wait.h>
+#include <unistd.h>
+
 using namespace moec;
 using ::testing::HasSubstr;
 
@@ -288,6 +292,39 @@ TEST(SafetensorsWriter, ResumesWhatTheFilesConfirm) {
   ASSERT_EQ(folder.list(), fresh.list());
   for (const std::string &name : folder.list())
     EXPECT_EQ(folder.read(name), fresh.read(name)) << name;
+}
+
+TEST(SafetensorsWriter, ResumesAfterAKill) {
+  TemporaryFolder folder;
+  auto layout = sampleLayout();
+  auto create = [&] {
+    return SafetensorsWriter::create(folder.path(), layout, 0, {}, "recipe");
+  };
+  pid_t child = ::fork();
+  if (child == 0) {
+    auto writer = create();
+    std::vector<uint8_t> half(10, 'x');
+    // The second is written in part and not said to be complete.
+    if (!writer || writeTensor(*writer, 0, kSampleBytes[0]) ||
+        writer->write(1, 0, half))
+      ::_exit(2);
+    ::kill(::getpid(), SIGKILL);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  ASSERT_TRUE(WIFSIGNALED(status));
+  EXPECT_FALSE(folder.has("model.safetensors"));
+  auto writer = create();
+  ASSERT_TRUE(bool(writer));
+  EXPECT_EQ(writer->resumedTensors(), 1u);
+  for (size_t i = 1; i < layout.size(); ++i)
+    ASSERT_EQ(toText(writeTensor(*writer, i, kSampleBytes[i])), "");
+  ASSERT_EQ(toText(writer->finish()), "");
+  auto file = SafetensorsFile::open(folder.file("model.safetensors"));
+  ASSERT_TRUE(bool(file));
+  for (size_t i = 0; i < layout.size(); ++i)
+    EXPECT_EQ(file->bytes(*file->find(layout[i].name)),
+              llvm::ArrayRef<uint8_t>(sampleData(i, kSampleBytes[i])));
 }
 
 TEST(SafetensorsWriter, AnotherRecipeStartsAnew) {
