@@ -75,6 +75,8 @@ FileWeightProvider::getPiece(const Plan &plan, const plan::WeightSource &source,
   MOEC_ASSIGN(
       llvm::ArrayRef<uint8_t> bytes,
       file->range(source.offset(), source.bytes(), "weight '" + name + "'"));
+  // Packing reads all of it, from several places at once.
+  file->prefetch(source.offset(), source.bytes());
   if (verify && source.sha256() && source.sha256()->size()) {
     llvm::ArrayRef<uint8_t> expected(source.sha256()->data(),
                                      source.sha256()->size());

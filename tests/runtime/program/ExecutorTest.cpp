@@ -2,6 +2,7 @@
 
 #include "ir/support/Diagnostic.h"
 #include "runtime/cpu/CpuDevice.h"
+#include "runtime/cpu/JitLibrary.h"
 #include "runtime/program/WeightProvider.h"
 #include "tests/ir/support/TemporaryFolder.h"
 #include "tests/runtime/toy/ToyPlan.h"
@@ -258,6 +259,28 @@ TEST_F(ExecutorTest, TakesTheVariantThatIsForced) {
   EXPECT_THAT(toText(unknown.takeError()),
               HasSubstr("has no variant 'avx9', it has 'cpu-generic', "
                         "'cpu-x86-plain'"));
+}
+
+TEST_F(ExecutorTest, RunsNativeObjects) {
+  auto jit = JitLibrary::open(MOEC_TEST_JIT);
+  ASSERT_TRUE(bool(jit)) << toText(jit.takeError());
+  auto object = jit->compile(toy::bitcode(), "");
+  ASSERT_TRUE(bool(object)) << toText(object.takeError());
+  plan::PlanT source = toy::makePlan();
+  plan::CodeBlobT &blob = *source.variants[0]->code[0];
+  blob.kind = plan::CodeKind::native_object;
+  blob.code = *object;
+  toy::sign(blob);
+  auto executor = load(source);
+  ASSERT_TRUE(bool(executor)) << toText(executor.takeError());
+  EXPECT_EQ(device->codeStatistics().compiled, 0u);
+  EXPECT_EQ(device->codeStatistics().cacheHits, 0u);
+  std::vector<float> y;
+  ASSERT_FALSE(bool(runAffine(**executor, {5}, y)));
+  EXPECT_EQ(y[0], 32);
+  blob.kind = plan::CodeKind::cuda_source;
+  EXPECT_THAT(errorOf(source), HasSubstr("code 0 is cuda_source, a CPU expects "
+                                         "llvm_bitcode or native_object"));
 }
 
 TEST_F(ExecutorTest, RefusesCodeThatIsWrong) {
