@@ -56,16 +56,14 @@ static llvm::Error readNamedTokens(const JsonDocument &doc,
                                     "got "
                                  << value->describe();
     int32_t found = findToken(asset, text->string);
-    // Only padding may name a token that the vocabulary lacks: it is never
-    // read.
-    if (found < 0 && id != &asset.pad)
+    // Padding and unknown may name tokens that the vocabulary lacks: nothing
+    // reads the one, and the model's own unknown piece is what encoding uses.
+    if (found < 0 && (id == &asset.bos || id == &asset.eos))
       return doc.errorAt(*text) << "expected '" << key
                                 << "' to be a token of the vocabulary, got '"
                                 << text->string << "'";
-    // The model's own unknown piece is what encoding uses.
-    if (id == &asset.unknown && asset.unknown < 0)
-      continue;
-    *id = found;
+    if (found >= 0 && (id != &asset.unknown || asset.unknown >= 0))
+      *id = found;
   }
   return llvm::Error::success();
 }

@@ -242,6 +242,9 @@ static llvm::Error readByteLevel(const GgufTokenizerData &metadata,
   for (llvm::StringRef expression : splitting->expressions)
     asset.preTokenizer.push_back(splitIsolated(expression));
   asset.ignoreMerges = splitting->ignoreMerges;
+  // These models have no unknown piece: a byte that the vocabulary lacks (in
+  // SmolLM2's, 21 are missing) vanishes. The key is only a name.
+  asset.unknown = -1;
   wrap(metadata, splitting->addBos, asset);
   return llvm::Error::success();
 }

@@ -134,6 +134,18 @@ TEST(Gguf, FlagsAndSpecialTokens) {
   EXPECT_EQ((*tokenizer)->decode(*ids), "ab 11");
 }
 
+TEST(Gguf, AByteThatIsNoPieceVanishes) {
+  GgufTokenizerData data = smallData();
+  data.unknown = 4;
+  auto asset = importGgufTokenizer(data);
+  ASSERT_TRUE(bool(asset)) << toText(asset.takeError());
+  auto tokenizer = Tokenizer::create(std::move(*asset), "gguf");
+  ASSERT_TRUE(bool(tokenizer)) << toText(tokenizer.takeError());
+  auto ids = (*tokenizer)->encode("acb");
+  ASSERT_TRUE(bool(ids)) << toText(ids.takeError());
+  EXPECT_EQ(*ids, std::vector<int32_t>{2});
+}
+
 TEST(Gguf, SpacePrefixIsAFlag) {
   GgufTokenizerData data;
   data.model = "llama";
