@@ -91,7 +91,8 @@ void KernelFormer::addDispatches() {
           return user->is(OpKind::MoeDispatch);
         }))
       continue;
-    Builder b(expert.definingOp()->next());
+    // Behind route and count, which become one kernel.
+    Builder b(&op);
     b.setLoc(expert.definingOp()->loc());
     auto attrs = std::make_unique<MoeDispatchAttrs>();
     attrs->experts = op.operand(3).type().dim(0).constant();
@@ -226,7 +227,9 @@ Operation *KernelFormer::outline(OpKind kind, llvm::ArrayRef<Operation *> ops) {
       if (!operand.definingOp() || !inside.count(operand.definingOp()))
         inputs.insert(operand);
     for (Value result : op->results())
-      if (llvm::any_of(result.users(),
+      // The ragged products that read a dispatch are formed after it.
+      if (kind == OpKind::KernelDispatch ||
+          llvm::any_of(result.users(),
                        [&](Operation *user) { return !inside.count(user); }))
         outputs.push_back(result);
   }
@@ -251,7 +254,8 @@ Operation *KernelFormer::outline(OpKind kind, llvm::ArrayRef<Operation *> ops) {
       Operation::create(kind, operands, types, std::move(attrs),
                         ops.front()->loc()),
       last);
-  order[kernel] = order[last];
+  unsigned place = order.lookup(last);
+  order[kernel] = place;
   Block &body = kernel->addBody();
   ValueMap map;
   for (Value operand : operands)
