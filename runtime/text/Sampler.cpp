@@ -5,9 +5,21 @@
 #include "llvm/ADT/bit.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 using namespace moec;
+
+/// 1 / n! for n up to 14; the factorials themselves are exact.
+static constexpr std::array<double, 15> kInverseFactorials = [] {
+  std::array<double, 15> inverse = {};
+  double factorial = 1;
+  for (size_t n = 0; n < inverse.size(); ++n) {
+    factorial *= n ? double(n) : 1;
+    inverse[n] = 1 / factorial;
+  }
+  return inverse;
+}();
 
 double moec::portableExp(double x) {
   if (!(x > -745))
@@ -18,9 +30,9 @@ double moec::portableExp(double x) {
   constexpr double kLn2Low = 0x1.a39ef35793c76p-33;
   double k = std::floor(x * 1.4426950408889634 + 0.5);
   double r = (x - k * kLn2High) - k * kLn2Low;
-  double series = 1;
-  for (int term = 14; term >= 1; --term)
-    series = 1 + series * r / double(term);
+  double series = kInverseFactorials.back();
+  for (double coefficient : llvm::drop_begin(llvm::reverse(kInverseFactorials)))
+    series = series * r + coefficient;
   // In two steps, since 2^k may be subnormal while the result is too.
   auto power = [](int exponent) {
     return llvm::bit_cast<double>(uint64_t(exponent + 1023) << 52);
@@ -136,13 +148,16 @@ llvm::Expected<int32_t> Sampler::sample(llvm::ArrayRef<float> logits) {
   for (auto [id, logit] : llvm::enumerate(logits)) {
     if (std::isnan(logit))
       continue;
-    // The difference of infinities of one sign counts as none.
-    double below = logit == top ? 0 : double(logit) - double(top);
-    double weight = portableExp(below / options.temperature);
-    candidates.push_back({logit, int32_t(id), weight});
+    candidates.push_back({logit, int32_t(id), /*weight=*/0});
   }
   if (options.topK)
     keepTopK();
+  for (Candidate &candidate : candidates) {
+    // The difference of infinities of one sign counts as none.
+    float logit = candidate.logit;
+    double below = logit == top ? 0 : double(logit) - double(top);
+    candidate.weight = portableExp(below / options.temperature);
+  }
   if (options.topP < 1)
     keepTopP();
   if (options.minP > 0)
