@@ -1,9 +1,13 @@
 #include "runtime/cpu/ThreadPool.h"
 
+#include "ir/support/Diagnostic.h"
+#include "runtime/cpu/ReadBandwidth.h"
+
 #include <chrono>
 #include <gtest/gtest.h>
 #include <vector>
 
+using namespace moec;
 using namespace moec::runtime;
 
 namespace {
@@ -78,6 +82,17 @@ TEST(ThreadPool, KnowsItsProcessors) {
   std::vector<unsigned> processors = allowedProcessors();
   ASSERT_FALSE(processors.empty());
   EXPECT_EQ(ThreadPool().threads(), processors.size());
+}
+
+TEST(ReadBandwidth, IsOfAMemorysOrder) {
+  ThreadPool pool(2);
+  auto bandwidth = measureReadBandwidth(pool, uint64_t(8) << 20, 2);
+  ASSERT_TRUE(bool(bandwidth)) << toText(bandwidth.takeError());
+  EXPECT_GT(*bandwidth, 1e6);
+  EXPECT_LT(*bandwidth, 1e14);
+  auto absurd = measureReadBandwidth(pool, uint64_t(1) << 62, 1);
+  ASSERT_FALSE(bool(absurd));
+  moec::toText(absurd.takeError());
 }
 
 } // namespace
