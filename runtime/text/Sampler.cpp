@@ -92,23 +92,39 @@ void Sampler::penalise(llvm::ArrayRef<float> &logits) {
   logits = penalised;
 }
 
-void Sampler::keepTopK() {
-  auto better = [](const Candidate &a, const Candidate &b) {
-    return a.logit > b.logit || (a.logit == b.logit && a.id < b.id);
-  };
-  if (options.topK < candidates.size()) {
-    std::nth_element(candidates.begin(), candidates.begin() + options.topK,
-                     candidates.end(), better);
-    candidates.resize(options.topK);
+/// A larger logit, or the same of a lower id.
+bool Sampler::better(const Candidate &a, const Candidate &b) {
+  return a.logit > b.logit || (a.logit == b.logit && a.id < b.id);
+}
+
+void Sampler::gather(llvm::ArrayRef<float> logits) {
+  candidates.clear();
+  bool limited = options.topK && options.topK < logits.size();
+  for (auto [id, logit] : llvm::enumerate(logits)) {
+    if (std::isnan(logit))
+      continue;
+    Candidate candidate = {logit, int32_t(id), /*weight=*/0};
+    if (!limited) {
+      candidates.push_back(candidate);
+      continue;
+    }
+    // A heap of the best so far with the worst of them in front, which few
+    // logits of a large vocabulary can beat.
+    if (candidates.size() == options.topK) {
+      if (!better(candidate, candidates.front()))
+        continue;
+      std::pop_heap(candidates.begin(), candidates.end(), better);
+      candidates.pop_back();
+    }
+    candidates.push_back(candidate);
+    std::push_heap(candidates.begin(), candidates.end(), better);
   }
   // Sums that follow need an order that the standard library does not choose.
-  llvm::sort(candidates, better);
+  if (limited)
+    llvm::sort(candidates, better);
 }
 
 void Sampler::keepTopP() {
-  auto better = [](const Candidate &a, const Candidate &b) {
-    return a.logit > b.logit || (a.logit == b.logit && a.id < b.id);
-  };
   double total = 0;
   for (const Candidate &candidate : candidates)
     total += candidate.weight;
@@ -144,14 +160,7 @@ llvm::Expected<int32_t> Sampler::sample(llvm::ArrayRef<float> logits) {
     return int32_t(best);
 
   float top = logits[best];
-  candidates.clear();
-  for (auto [id, logit] : llvm::enumerate(logits)) {
-    if (std::isnan(logit))
-      continue;
-    candidates.push_back({logit, int32_t(id), /*weight=*/0});
-  }
-  if (options.topK)
-    keepTopK();
+  gather(logits);
   for (Candidate &candidate : candidates) {
     // The difference of infinities of one sign counts as none.
     float logit = candidate.logit;

@@ -65,9 +65,11 @@ private:
     double weight;
   };
   explicit Sampler(const SamplerOptions &options);
+  static bool better(const Candidate &a, const Candidate &b);
 
   void penalise(llvm::ArrayRef<float> &logits);
-  void keepTopK();
+  /// Fills `candidates` with what is a number and among the top k.
+  void gather(llvm::ArrayRef<float> logits);
   void keepTopP();
 
   SamplerOptions options;
