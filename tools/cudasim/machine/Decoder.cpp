@@ -204,8 +204,7 @@ Error Decoder::simple() {
       if (isPredicate) {
         MOEC_TRY(predicateResult(operand, slot));
       } else {
-        MOEC_TRY(result(operand, slot, typeBits(first),
-                        /*exact=*/form.op != Op::Cvt));
+        MOEC_TRY(result(operand, slot, typeBits(first)));
       }
       break;
     case 'i':
@@ -305,8 +304,6 @@ Error Decoder::simple() {
   case Op::Max3:
     instr.sub = uint8_t(key.nan | key.xorsign << 1 | key.absolute << 2);
     break;
-  case Op::Cvt:
-    return convert();
   case Op::CvtPair:
   case Op::CvtTf32:
     instr.count = uint8_t(key.relu | key.satfinite << 1);
@@ -367,8 +364,6 @@ Error Decoder::convert() {
   const Operand &target = now->operands[0], &value = now->operands[1];
   // Registers may be wider than the types: a narrower result is extended, of
   // a source the low bits count.
-  draft.uses.clear();
-  instr.ops[0] = instr.ops[1] = 0;
   if (target.kind != OperandKind::Register)
     return fail(target) << "expected a register for the result";
   unsigned toBits = registerBits(target.index);
@@ -401,6 +396,8 @@ Error Decoder::convert() {
     if (bitsOf(to) == 16 && narrows && key.rounding != Rounding::RN &&
         key.rounding != Rounding::RZ)
       return fail() << "expected '.rn' or '.rz' for a 16-bit result";
+    if (key.relu && (bitsOf(to) != 16 || from != Ty::F32))
+      return fail() << "'.relu' is for conversions from f32 to 16 bits";
     if (key.relu)
       instr.bytes = 0x80;
   }
@@ -571,6 +568,8 @@ Error Decoder::decodeOne(uint32_t at) {
     return compare();
   case Op::Mov:
     return move();
+  case Op::Cvt:
+    return convert();
   case Op::Cvta:
   case Op::Isspacep:
     return toGeneric(false);

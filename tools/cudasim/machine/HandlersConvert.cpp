@@ -421,7 +421,7 @@ Handler pick(const FormKey &key) {
     return pickFloatToInt(to);
   bool plain = !key.sat && !key.relu;
   if (to == Ty::F32 && from == Ty::BF16 && plain &&
-      key.rounding == Rounding::None)
+      key.rounding == Rounding::None && !key.ftz)
     return bfloatToFloat32;
   if (to == Ty::F32 && from == Ty::F16 && plain &&
       key.rounding == Rounding::None && !key.ftz)

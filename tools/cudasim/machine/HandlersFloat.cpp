@@ -495,6 +495,9 @@ template <int Shift> INLINE float sinFloat(float v) {
   double value = quadrant & 1 ? c : s;
   value = quadrant & 2 ? -value : value;
   value = value > 1 ? 1 : value < -1 ? -1 : value;
+  // The sum above loses the sign of zero.
+  if (Shift == 0)
+    value = x == 0 ? x : value;
   return x - x == 0 ? float(value) : floatOf(0x7FFFFFFF);
 }
 INLINE float tanhFloat(float v) {
