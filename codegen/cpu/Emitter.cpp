@@ -162,7 +162,20 @@ Values Emitter::loop(Value *begin, Value *end, int64_t step,
   Value *next =
       b.CreateNSWAdd(counter, ConstantInt::get(begin->getType(), step));
   BasicBlock *latch = b.GetInsertBlock();
-  b.CreateCondBr(b.CreateICmpSLT(next, end), block, exit);
+  BranchInst *back = b.CreateCondBr(b.CreateICmpSLT(next, end), block, exit);
+  // Kernels choose their vectors and unrolling themselves.
+  auto property = [&](StringRef name, ArrayRef<Metadata *> value) {
+    SmallVector<Metadata *> parts = {MDString::get(context, name)};
+    append_range(parts, value);
+    return MDNode::get(context, parts);
+  };
+  MDNode *properties = MDNode::getDistinct(
+      context,
+      {nullptr, property("llvm.loop.unroll.disable", {}),
+       property("llvm.loop.vectorize.enable",
+                {ConstantAsMetadata::get(b.getFalse())})});
+  properties->replaceOperandWith(0, properties);
+  back->setMetadata(LLVMContext::MD_loop, properties);
   counter->addIncoming(next, latch);
   for (auto [phi, result] : zip(carried, results))
     cast<PHINode>(phi)->addIncoming(result, latch);

@@ -263,7 +263,7 @@ TEST_P(RowwiseTest, ConvertsBetweenElementTypes) {
   MOEC_SKIP_UNLESS_HOST_RUNS(GetParam());
   for (ElementType from : floatTypes(GetParam()))
     for (ElementType to : floatTypes(GetParam()))
-      for (int64_t width : {32, 21}) {
+      for (int64_t width : {from == to ? 32 : 21}) {
         Array x = normalArray(from, kRows * width);
         Body body;
         int a = body.load(body.operand(from), width);
@@ -325,7 +325,7 @@ TEST_P(RowwiseTest, AddsThenNormalises) {
   MOEC_SKIP_UNLESS_HOST_RUNS(GetParam());
   for (Kind kind : {Kind::RmsNorm, Kind::LayerNorm})
     for (ElementType element : {ElementType::f32, ElementType::bf16})
-      for (int64_t width : {7, 64, 200, 576}) {
+      for (int64_t width : {7, 200}) {
         Array x = normalArray(element, kRows * width);
         Array y = normalArray(element, kRows * width, 0.5);
         Array weight = normalArray(element, width);
@@ -371,7 +371,7 @@ TEST_P(RowwiseTest, RotatesQueriesAndKeysOfAFusedRow) {
   MOEC_SKIP_UNLESS_HOST_RUNS(GetParam());
   for (bool interleaved : {false, true})
     for (bool normed : {false, true})
-      for (int64_t headDim : {8, 64, 80})
+      for (int64_t headDim : {normed ? 80 : 8})
         for (int64_t pairs : {headDim / 2, headDim / 4 - 1}) {
           constexpr int64_t heads = 3, kvHeads = 2;
           int64_t width = (heads + 2 * kvHeads) * headDim;
