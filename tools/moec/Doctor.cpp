@@ -49,7 +49,8 @@ static std::vector<Check> examine() {
     checks.push_back({"threads", false, toText(device.takeError())});
   auto jit = runtime::JitLibrary::open("");
   if (jit)
-    checks.push_back({"JIT plug-in", true, "LLVM " + jit->llvmVersion().str() + ", " + jit->path()});
+    checks.push_back({"JIT plug-in", true,
+                      "LLVM " + jit->llvmVersion().str() + ", " + jit->path()});
   else
     checks.push_back({"JIT plug-in", false, toText(jit.takeError())});
   checks.push_back(checkLibrary("CUDA driver", {"libcuda.so.1"},

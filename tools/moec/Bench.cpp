@@ -1,0 +1,215 @@
+#include "tools/moec/Command.h"
+
+#include "runtime/cpu/CpuDevice.h"
+#include "runtime/cpu/ThreadPool.h"
+#include "runtime/generate/Generate.h"
+#include "runtime/schema/plan_generated.h"
+#include "tools/driver/Describe.h"
+#include "llvm/ADT/StringMap.h"
+#include "llvm/Support/Format.h"
+
+#include <algorithm>
+#include <chrono>
+
+using namespace moec;
+using namespace moec::runtime;
+namespace cl = llvm::cl;
+
+static cl::SubCommand flags("bench", "speed of prefill and decode");
+static ModelFlags model(flags);
+static RunFlags runFlags(flags);
+static cl::opt<int64_t> prefill("prefill", cl::init(512),
+                                cl::desc("tokens of the prompt"),
+                                cl::sub(flags));
+static cl::opt<int64_t> decode("decode", cl::init(128),
+                               cl::desc("tokens to decode"), cl::sub(flags));
+static cl::opt<unsigned> runs("runs", cl::init(5),
+                              cl::desc("measured runs after a warm-up"),
+                              cl::sub(flags));
+static cl::opt<bool> profile("profile", cl::desc("time by launch"),
+                             cl::sub(flags));
+static cl::opt<bool> json("json", cl::desc("answer as JSON"), cl::sub(flags));
+
+namespace {
+struct Samples {
+  std::vector<double> values;
+  double median() const {
+    std::vector<double> sorted = values;
+    std::sort(sorted.begin(), sorted.end());
+    return sorted.empty() ? 0 : sorted[sorted.size() / 2];
+  }
+  double lowest() const {
+    return *std::min_element(values.begin(), values.end());
+  }
+  double highest() const {
+    return *std::max_element(values.begin(), values.end());
+  }
+  llvm::json::Object json() const {
+    return llvm::json::Object{
+        {"median", median()}, {"min", lowest()}, {"max", highest()}};
+  }
+  std::string text() const {
+    std::string line;
+    llvm::raw_string_ostream(line)
+        << llvm::format("%.1f (%.1f to %.1f)", median(), lowest(), highest());
+    return line;
+  }
+};
+} // namespace
+
+static double now() {
+  using namespace std::chrono;
+  return duration<double>(steady_clock::now().time_since_epoch()).count();
+}
+
+/// Bytes a second that all threads together read, from a buffer that no cache
+/// holds, in the streams that a decode step would have.
+static double readBandwidth(CpuDevice &device) {
+  constexpr uint64_t kBytes = 512u << 20, kPieces = 64;
+  std::vector<uint64_t> buffer(kBytes / 8, 1);
+  const uint64_t *words = buffer.data();
+  std::vector<uint64_t> sums(kPieces * 8);
+  double best = 0;
+  for (int run = 0; run < 3; ++run) {
+    double start = now();
+    device.threadPool().parallelFor(
+        kPieces, [&](unsigned, int64_t first, int64_t last) {
+          for (int64_t piece = first; piece < last; ++piece) {
+            uint64_t count = kBytes / 8 / kPieces;
+            const uint64_t *from = words + piece * count;
+            uint64_t lanes[8] = {};
+            for (uint64_t i = 0; i < count; i += 8)
+              for (int lane = 0; lane < 8; ++lane)
+                lanes[lane] += from[i + lane];
+            for (int lane = 0; lane < 8; ++lane)
+              sums[piece * 8] += lanes[lane];
+          }
+        });
+    best = std::max(best, kBytes / (now() - start));
+  }
+  // The sum is used, so that the reading is not optimised away.
+  if (sums[0] == 1)
+    llvm::errs() << "";
+  return best;
+}
+
+static void printProfile(Session &session) {
+  std::vector<LaunchProfile> launches = session.executor().profile();
+  llvm::StringMap<std::pair<double, uint64_t>> byLaunch;
+  for (const LaunchProfile &launch : launches) {
+    auto &entry = byLaunch[launchName(*launch.program, launch.launch)];
+    entry.first += launch.seconds;
+    entry.second += launch.runs;
+  }
+  std::vector<std::pair<std::string, std::pair<double, uint64_t>>> sorted;
+  for (auto &entry : byLaunch)
+    sorted.push_back({entry.first().str(), entry.second});
+  llvm::sort(sorted,
+             [](auto &a, auto &b) { return a.second.first > b.second.first; });
+  if (sorted.size() > 40)
+    sorted.resize(40);
+  Table table({"launch", "runs", "time", "each"});
+  for (auto &[name, cost] : sorted)
+    table.addRow({name, std::to_string(cost.second), formatSeconds(cost.first),
+                  formatSeconds(cost.first / cost.second)});
+  table.print(llvm::outs());
+}
+
+static llvm::Error run() {
+  if (prefill < 1 || decode < 0 || runs < 1)
+    return error() << "--prefill and --runs are 1 or more, --decode 0 or more";
+  MOEC_ASSIGN(AnyModel opened, model.open());
+  MOEC_ASSIGN(auto loaded, runFlags.load(std::move(opened)));
+  if (prefill + decode > loaded->context())
+    return error() << "--prefill and --decode are " << prefill + decode
+                   << " tokens together, but the model's context holds "
+                   << loaded->context();
+  SessionOptions sessionOptions;
+  sessionOptions.cacheTokens = prefill + decode + 1;
+  MOEC_ASSIGN(auto session, Session::create(loaded, sessionOptions));
+  auto &device = static_cast<CpuDevice &>(loaded->device());
+  // Any tokens do; these spread over the vocabulary.
+  std::vector<int32_t> prompt(prefill);
+  for (int64_t i = 0; i < prefill; ++i)
+    prompt[i] = int32_t((uint64_t(i) * 2654435761u + 12345) %
+                        uint64_t(loaded->vocabulary()));
+  Samples prefillRate, decodeRate, bandwidth;
+  for (unsigned run = 0; run <= runs; ++run) {
+    MOEC_TRY(session->resetCounters());
+    if (run && profile)
+      session->executor().setProfile(true);
+    SequenceId sequence = session->beginSequence();
+    double start = now();
+    MOEC_ASSIGN(auto logits, session->prefill(sequence, prompt));
+    double prefilled = now();
+    int32_t token = int32_t(std::max_element(logits.begin(), logits.end()) -
+                            logits.begin());
+    for (int64_t i = 0; i < decode; ++i) {
+      SequenceChunk chunk{sequence, token, WantedLogits::last};
+      MOEC_ASSIGN(auto next, session->forward(chunk));
+      // A token that depends on the last one, spread over the vocabulary.
+      int64_t best = std::max_element(next.begin(), next.end()) - next.begin();
+      token = int32_t((best * 31 + i * 7919) % loaded->vocabulary());
+    }
+    double decoded = now();
+    session->endSequence(sequence);
+    if (!run)
+      continue;
+    prefillRate.values.push_back(prefill / (prefilled - start));
+    if (decode)
+      decodeRate.values.push_back(decode / (decoded - prefilled));
+    bandwidth.values.push_back(readBandwidth(device) / 1e9);
+  }
+  MOEC_ASSIGN(auto counters, session->expertCounters());
+  // Largest deviation of an expert's load from the mean, over all layers.
+  double skew = 0;
+  for (auto &counter : counters) {
+    double mean = 0;
+    for (int64_t count : counter.counts)
+      mean += double(count) / counter.counts.size();
+    for (int64_t count : counter.counts)
+      skew = std::max(skew, std::abs(count / mean - 1));
+  }
+  uint64_t weightBytes = loaded->loadedPlan()->weightBytes();
+  std::string variant = loaded->loadedPlan()->variant().name()->str();
+  if (json) {
+    llvm::json::Object answer{{"variant", variant},
+                              {"threads", device.parallelism()},
+                              {"prefill_tokens", prefill.getValue()},
+                              {"decode_tokens", decode.getValue()},
+                              {"prefill_tokens_per_second", prefillRate.json()},
+                              {"read_gb_per_second", bandwidth.json()},
+                              {"weight_bytes", weightBytes},
+                              {"load_seconds", loaded->loadSeconds()}};
+    if (decode)
+      answer["decode_tokens_per_second"] = decodeRate.json();
+    if (!counters.empty())
+      answer["expert_load_deviation"] = skew;
+    printJson(std::move(answer));
+    return llvm::Error::success();
+  }
+  Table table({"what", "median (least to most)"});
+  table.addRow({"variant", variant});
+  table.addRow({"threads", std::to_string(device.parallelism())});
+  table.addRow({"load", formatSeconds(loaded->loadSeconds())});
+  table.addRow({"weights in memory", formatBytes(weightBytes)});
+  table.addRow({"prefill " + std::to_string(prefill) + ", tokens/s",
+                prefillRate.text()});
+  if (decode)
+    table.addRow(
+        {"decode " + std::to_string(decode) + ", tokens/s", decodeRate.text()});
+  table.addRow({"memory read, GB/s", bandwidth.text()});
+  if (!counters.empty()) {
+    std::string text;
+    llvm::raw_string_ostream(text) << llvm::format("%.0f%%", 100 * skew);
+    table.addRow({"expert load, largest deviation", text});
+  }
+  table.print(llvm::outs());
+  if (profile) {
+    llvm::outs() << "\n";
+    printProfile(*session);
+  }
+  return llvm::Error::success();
+}
+
+const Command moec::kBenchCommand = {&flags, run};
