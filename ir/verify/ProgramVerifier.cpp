@@ -59,7 +59,9 @@ llvm::Error ProgramVerifier::verifySignature() {
   llvm::StringSet<> names;
   for (unsigned i = 0; i < program.body().numArguments(); ++i) {
     Value argument = program.body().argument(i);
-    if (argument.hint().empty() || !names.insert(argument.hint()).second)
+    // A number would read back as no name at all.
+    if (llvm::all_of(argument.hint(), llvm::isDigit) ||
+        !names.insert(argument.hint()).second)
       return error(program.loc)
              << "argument " << i << " of program '" << program.name
              << "' needs a name of its own, got '" << argument.hint() << "'";

@@ -6,19 +6,21 @@
 using namespace moec;
 
 static llvm::Error verifyDims(const Module &module) {
+  constexpr int64_t kMost = int64_t(1) << 40;
   llvm::DenseSet<const DimSymbol *> before;
   for (const auto &dim : module.dims()) {
     if (!isPlainName(dim->name()))
       return error() << "'" << dim->name()
                      << "' is no name of a dimension; expects letters, "
                         "digits, '_' and '.'";
-    if (!dim->isRagged() && dim->maximum() < 1)
+    if (!dim->isRagged() && (dim->maximum() < 1 || dim->maximum() > kMost))
       return error() << "dimension '" << dim->name() << "' has the maximum "
-                     << dim->maximum() << ", expects 1 or more";
+                     << dim->maximum() << ", expects 1 to 2^40";
     for (const Polynomial::Term &term : dim->bound().terms()) {
-      if (term.coefficient < 1)
+      if (term.coefficient < 1 || term.coefficient > kMost)
         return error() << "dimension '" << dim->name() << "' has the bound "
-                       << dim->bound() << ", expects positive coefficients";
+                       << dim->bound()
+                       << ", expects coefficients from 1 to 2^40";
       for (const DimSymbol *symbol : term.symbols)
         if (symbol->isRagged() || !before.contains(symbol))
           return error() << "dimension '" << dim->name() << "' is bounded by '"
