@@ -24,6 +24,7 @@ public:
   llvm::Expected<std::unique_ptr<Module>> read();
 
 private:
+  llvm::Error readAll();
   ErrorBuilder fail(llvm::StringRef object) const {
     Location loc = Location::inFile(file.str());
     loc.object = object.str();
@@ -46,7 +47,19 @@ private:
   std::vector<T> numbers(const flatbuffers::Vector<T> *list) {
     if (!list || !charge(list->size() * sizeof(T)))
       return {};
-    return std::vector<T>(list->begin(), list->end());
+    // The verifier of flatbuffers aligns a list's length, not its elements.
+    std::vector<T> copy(list->size());
+    if (!copy.empty())
+      std::memcpy(copy.data(), list->Data(), copy.size() * sizeof(T));
+    return copy;
+  }
+  static std::vector<fb::Dim>
+  structs(const flatbuffers::Vector<const fb::Dim *> *list) {
+    std::vector<fb::Dim> copy(list ? list->size() : 0);
+    if (!copy.empty())
+      std::memcpy(static_cast<void *>(copy.data()), list->Data(),
+                  copy.size() * sizeof(fb::Dim));
+    return copy;
   }
   /// The elements of a vector that may be absent.
   template <typename T> static auto items(const flatbuffers::Vector<T> *list) {
@@ -127,22 +140,20 @@ llvm::Expected<TensorType> Reader::readType(const fb::Type *source,
   if (!element)
     return fail(object) << "unknown element type '" << text(source->element())
                         << "'";
-  constexpr unsigned kMostRank = 16;
-  if (source->dims() && source->dims()->size() > kMostRank)
+  if (source->dims() && source->dims()->size() > kMaxRank)
     return fail(object) << "a tensor has " << source->dims()->size()
-                        << " dimensions, expects at most " << kMostRank;
+                        << " dimensions, expects at most " << kMaxRank;
   llvm::SmallVector<Dim> dims;
-  if (source->dims())
-    for (const fb::Dim *dim : *source->dims()) {
-      if (dim->symbol() == -1) {
-        dims.push_back(Dim(dim->offset()));
-        continue;
-      }
-      if (dim->symbol() < 0 || size_t(dim->symbol()) >= module->dims().size())
-        return fail(object) << "names dimension " << dim->symbol() << " of "
-                            << module->dims().size();
-      dims.push_back(Dim(module->dims()[dim->symbol()].get(), dim->offset()));
+  for (const fb::Dim &dim : structs(source->dims())) {
+    if (dim.symbol() == -1) {
+      dims.push_back(Dim(dim.offset()));
+      continue;
     }
+    if (dim.symbol() < 0 || size_t(dim.symbol()) >= module->dims().size())
+      return fail(object) << "names dimension " << dim.symbol() << " of "
+                          << module->dims().size();
+    dims.push_back(Dim(module->dims()[dim.symbol()].get(), dim.offset()));
+  }
   TensorType type(dims, *element);
   if (std::string problem = type.sizeProblem(); !problem.empty())
     return fail(object) << "bad type " << type << ": " << problem;
@@ -377,16 +388,25 @@ llvm::Error Reader::readPrograms() {
   return llvm::Error::success();
 }
 
-llvm::Expected<std::unique_ptr<Module>> Reader::read() {
-  module = std::make_unique<Module>(text(root.name()));
+llvm::Error Reader::readAll() {
   MOEC_TRY(readDims());
   MOEC_TRY(readFilesAndFacts());
   MOEC_TRY(readStates());
   MOEC_TRY(readWeights());
-  MOEC_TRY(readPrograms());
-  if (isSpent)
+  return readPrograms();
+}
+
+llvm::Expected<std::unique_ptr<Module>> Reader::read() {
+  module = std::make_unique<Module>(text(root.name()));
+  llvm::Error err = readAll();
+  if (isSpent) {
+    // What else seems wrong may be so only because it read as empty.
+    llvm::consumeError(std::move(err));
     return fail("") << "holds strings or lists that are shared more than "
                     << kMostSharing << " times over";
+  }
+  if (err)
+    return std::move(err);
   return std::move(module);
 }
 

@@ -40,6 +40,8 @@ static std::optional<int64_t> maximumOf(const DimSymbol *symbol) {
 
 std::string TensorType::sizeProblem() const {
   constexpr int64_t kMostBytes = int64_t(1) << 62;
+  if (dims.size() > kMaxRank)
+    return "it has more than " + std::to_string(kMaxRank) + " dimensions";
   // Rounded up to a block; a dimension of 0 counts as 1, so that the product
   // bounds that of any of the dimensions.
   int64_t bytes = blockBytes(elementType);

@@ -8,6 +8,9 @@
 
 namespace moec {
 
+/// The most dimensions that a type has.
+inline constexpr unsigned kMaxRank = 16;
+
 /// `tensor<[tokens, 576], bf16>`: a dense row-major tensor.
 class TensorType {
 public:
@@ -32,8 +35,9 @@ public:
   friend bool operator==(const TensorType &, const TensorType &) = default;
   void print(llvm::raw_ostream &os) const;
 
-  /// What makes the type one that no plan can hold: a negative dimension, or
-  /// more than 2^62 bytes where symbols have their maxima. Empty for a good
+  /// What makes the type one that no plan can hold: more than kMaxRank
+  /// dimensions, a negative one, or more than 2^62 bytes where symbols have
+  /// their maxima. Empty for a good
   /// type, whose sizes may then be added and multiplied without checks.
   std::string sizeProblem() const;
 

@@ -199,7 +199,6 @@ llvm::Expected<Dim> ModuleParser::parseDimension() {
 }
 
 llvm::Expected<TensorType> ModuleParser::parseTensorType() {
-  constexpr unsigned kMostRank = 16;
   Token start = tokens.peek();
   if (!tokens.takeIf("tensor"))
     return tokens.unexpected("a tensor type");
@@ -210,9 +209,9 @@ llvm::Expected<TensorType> ModuleParser::parseTensorType() {
     do {
       MOEC_ASSIGN(Dim dim, parseDimension());
       dims.push_back(dim);
-      if (dims.size() > kMostRank)
+      if (dims.size() > kMaxRank)
         return tokens.errorAt(start)
-               << "a tensor has more than " << kMostRank << " dimensions";
+               << "a tensor has more than " << kMaxRank << " dimensions";
     } while (tokens.takeIf(","));
     MOEC_TRY(tokens.expect("]"));
   }

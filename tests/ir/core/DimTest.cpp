@@ -46,8 +46,8 @@ TEST_F(DimTest, HostBoundReplacesRaggedSymbols) {
 }
 
 TEST_F(DimTest, EvaluateRefusesOverflow) {
-  Polynomial cube = Polynomial::of(tokens) * Polynomial::of(tokens) *
-                    Polynomial::of(tokens);
+  Polynomial cube =
+      Polynomial::of(tokens) * Polynomial::of(tokens) * Polynomial::of(tokens);
   EXPECT_EQ(cube.evaluate([](const DimSymbol *) { return 100; }), 1000000);
   EXPECT_EQ(cube.evaluate([](const DimSymbol *) { return int64_t(1) << 31; }),
             std::nullopt);
@@ -83,12 +83,18 @@ TEST_F(DimTest, SizeProblemsAreFound) {
   EXPECT_EQ(problem({k2To60 / 512, tokens}, ElementType::f32), "");
   EXPECT_NE(problem({k2To60 / 512, pairs}, ElementType::f32), "");
   // A zero hides nothing.
-  EXPECT_NE(problem({0, k2To60, 2}, ElementType::f32), "");
-  EXPECT_EQ(problem({0, 4}, ElementType::f32), "");
+  EXPECT_NE(problem({Dim(int64_t(0)), k2To60, 2}, ElementType::f32), "");
+  EXPECT_EQ(problem({Dim(int64_t(0)), 4}, ElementType::f32), "");
   EXPECT_NE(problem({-1}, ElementType::f32), "");
   EXPECT_NE(problem({Dim(tokens, -1)}, ElementType::f32), "");
   EXPECT_NE(problem({INT64_MAX, INT64_MAX}, ElementType::i8), "");
   EXPECT_NE(problem({Dim(tokens, INT64_MAX)}, ElementType::i8), "");
+  EXPECT_EQ(
+      TensorType(std::vector<Dim>(16, Dim(1)), ElementType::i8).sizeProblem(),
+      "");
+  EXPECT_NE(
+      TensorType(std::vector<Dim>(17, Dim(1)), ElementType::i8).sizeProblem(),
+      "");
   // Rows are whole blocks.
   EXPECT_EQ(problem({3, 64}, ElementType::q8_0), "");
   EXPECT_NE(problem({64, 3}, ElementType::q8_0), "");
