@@ -90,7 +90,7 @@ moec::loadForRunning(AnyModel model, const CompileRequest &request,
   if (!model.plan) {
     CompileRequest forHost = request;
     if (forHost.levels.empty())
-      forHost.levels = hostLevels();
+      forHost.levels = {hostLevels().front()};
     std::string base = model.module->baseFolder;
     MOEC_ASSIGN(CompileResult compiled, compileModule(*model.module, forHost));
     MOEC_ASSIGN(

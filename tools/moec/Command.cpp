@@ -1,6 +1,7 @@
 #include "tools/moec/Command.h"
 
 #include "ir/support/Parallel.h"
+#include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/Format.h"
 #include "llvm/Support/FormatVariadic.h"
@@ -43,8 +44,11 @@ llvm::Expected<std::shared_ptr<const runtime::Model>>
 RunFlags::load(AnyModel model) const {
   CompileRequest request;
   MOEC_ASSIGN(request.precision, parsePrecision(dtype));
+  std::string wanted = variant;
+  if (wanted.empty())
+    wanted = llvm::sys::Process::GetEnv("MOEC_VARIANT").value_or("");
   for (cpu::CpuLevel level : cpu::kCpuLevels)
-    if (cpu::variantName(level) == variant.getValue())
+    if (cpu::variantName(level) == wanted)
       request.levels = {level};
   runtime::ModelOptions options;
   options.variant = variant;
@@ -130,6 +134,14 @@ void Table::print(llvm::raw_ostream &os) const {
   for (auto &row : rows)
     for (size_t i = 0; i < row.size(); ++i)
       widths[i] = std::max(widths[i], row[i].size());
+  // A column of numbers, with or without a unit, stands to the right.
+  std::vector<bool> numbers(widths.size());
+  for (size_t i = 0; i < widths.size(); ++i)
+    numbers[i] = llvm::all_of(llvm::drop_begin(rows), [&](auto &row) {
+      llvm::StringRef cell = row[i];
+      return cell.empty() || ((llvm::isDigit(cell[0]) || cell[0] == '-') &&
+                              cell.count(' ') < 2);
+    });
   bool colour = os.has_colors();
   for (size_t r = 0; r < rows.size(); ++r) {
     if (r == 0 && colour)
@@ -137,7 +149,7 @@ void Table::print(llvm::raw_ostream &os) const {
     std::string line;
     for (size_t i = 0; i < rows[r].size(); ++i) {
       const std::string &cell = rows[r][i];
-      bool number = !cell.empty() && (llvm::isDigit(cell[0]) || cell[0] == '-');
+      bool number = numbers[i];
       std::string padding(widths[i] - cell.size(), ' ');
       line += (i ? "  " : "") + (number ? padding + cell : cell + padding);
     }
