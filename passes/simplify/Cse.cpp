@@ -15,7 +15,7 @@
 
 #include "ir/core/Module.h"
 #include "ir/ops/OpInfo.h"
-#include "passes/simplify/Passes.h"
+#include "passes/Passes.h"
 #include "llvm/ADT/Hashing.h"
 #include "llvm/ADT/STLExtras.h"
 

@@ -16,7 +16,7 @@
 
 #include "ir/core/Module.h"
 #include "ir/ops/OpInfo.h"
-#include "passes/simplify/Passes.h"
+#include "passes/Passes.h"
 #include "llvm/ADT/DenseSet.h"
 #include "llvm/ADT/STLExtras.h"
 

@@ -12,7 +12,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "ir/core/Module.h"
-#include "passes/simplify/Passes.h"
+#include "passes/Passes.h"
 #include "passes/simplify/TensorRules.h"
 
 using namespace moec;

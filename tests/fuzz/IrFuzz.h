@@ -7,8 +7,8 @@
 #include "ir/text/Parser.h"
 #include "ir/text/Printer.h"
 #include "ir/verify/Verifier.h"
+#include "passes/Passes.h"
 #include "passes/driver/PassManager.h"
-#include "passes/simplify/Passes.h"
 
 #include <cstdlib>
 

@@ -1,8 +1,8 @@
 //===- TestOpt.cpp - `moec opt` with passes that only tests need ----------===//
 #include "ir/core/Module.h"
 #include "ir/support/Diagnostic.h"
+#include "passes/Passes.h"
 #include "passes/driver/Pipeline.h"
-#include "passes/simplify/Passes.h"
 #include "tools/driver/OptDriver.h"
 #include "llvm/Support/CommandLine.h"
 #include "llvm/Support/FileSystem.h"
