@@ -1,91 +1,60 @@
 #include "tools/cudasim/driver/Models.h"
 
 #include "tools/cudasim/driver/Cuda.h"
+#include "llvm/Support/ErrorHandling.h"
 
 using namespace llvm;
 
 namespace cudasim::driver {
 
-static constexpr uint64_t kMiB = uint64_t(1) << 20;
-
-// Capacities are what the parts leave to programs, a little under the nominal
-// size. Rates are the vendor's dense peak figures.
-static const Model kModels[] = {
-    {/*key=*/"a100", /*name=*/"NVIDIA A100-SXM4-80GB",
-     /*major=*/8, /*minor=*/0, /*multiprocessors=*/108,
-     /*clockKhz=*/1410000, /*memoryClockKhz=*/1593000, /*memoryBusBits=*/5120,
-     /*l2Bytes=*/40 << 20, /*memoryBytes=*/81051 * kMiB,
-     /*threadsPerMultiprocessor=*/2048, /*blocksPerMultiprocessor=*/32,
-     /*sharedPerMultiprocessor=*/164 << 10, /*sharedOptinPerBlock=*/163 << 10,
-     /*copyEngines=*/3, /*singleToDoubleRatio=*/2, /*ecc=*/true,
-     /*memoryBandwidth=*/2.039e12, /*tensorFlops=*/312e12,
-     /*scalarFlops=*/19.5e12, /*hostBandwidth=*/25e9, /*peerBandwidth=*/300e9},
-    {/*key=*/"rtx4090", /*name=*/"NVIDIA GeForce RTX 4090",
-     /*major=*/8, /*minor=*/9, /*multiprocessors=*/128,
-     /*clockKhz=*/2520000, /*memoryClockKhz=*/10501000, /*memoryBusBits=*/384,
-     /*l2Bytes=*/72 << 20, /*memoryBytes=*/24217 * kMiB,
-     /*threadsPerMultiprocessor=*/1536, /*blocksPerMultiprocessor=*/24,
-     /*sharedPerMultiprocessor=*/100 << 10, /*sharedOptinPerBlock=*/99 << 10,
-     /*copyEngines=*/2, /*singleToDoubleRatio=*/64, /*ecc=*/false,
-     /*memoryBandwidth=*/1.008e12, /*tensorFlops=*/165e12,
-     /*scalarFlops=*/82.6e12, /*hostBandwidth=*/25e9, /*peerBandwidth=*/25e9},
-    {/*key=*/"h100", /*name=*/"NVIDIA H100 80GB HBM3",
-     /*major=*/9, /*minor=*/0, /*multiprocessors=*/132,
-     /*clockKhz=*/1980000, /*memoryClockKhz=*/2619000, /*memoryBusBits=*/5120,
-     /*l2Bytes=*/50 << 20, /*memoryBytes=*/81090 * kMiB,
-     /*threadsPerMultiprocessor=*/2048, /*blocksPerMultiprocessor=*/32,
-     /*sharedPerMultiprocessor=*/228 << 10, /*sharedOptinPerBlock=*/227 << 10,
-     /*copyEngines=*/3, /*singleToDoubleRatio=*/2, /*ecc=*/true,
-     /*memoryBandwidth=*/3.35e12, /*tensorFlops=*/989e12,
-     /*scalarFlops=*/66.9e12, /*hostBandwidth=*/55e9, /*peerBandwidth=*/450e9},
-    {/*key=*/"b200", /*name=*/"NVIDIA B200",
-     /*major=*/10, /*minor=*/0, /*multiprocessors=*/148,
-     /*clockKhz=*/1965000, /*memoryClockKhz=*/3996000, /*memoryBusBits=*/8192,
-     /*l2Bytes=*/126 << 20, /*memoryBytes=*/182642 * kMiB,
-     /*threadsPerMultiprocessor=*/2048, /*blocksPerMultiprocessor=*/32,
-     /*sharedPerMultiprocessor=*/228 << 10, /*sharedOptinPerBlock=*/227 << 10,
-     /*copyEngines=*/4, /*singleToDoubleRatio=*/2, /*ecc=*/true,
-     /*memoryBandwidth=*/8.0e12, /*tensorFlops=*/2250e12,
-     /*scalarFlops=*/75e12, /*hostBandwidth=*/55e9, /*peerBandwidth=*/900e9},
+static const PartFacts kParts[] = {
+    {/*key=*/"a100", /*copyEngines=*/3, /*singleToDoubleRatio=*/2,
+     /*ecc=*/true, /*hostBandwidth=*/25e9, /*peerBandwidth=*/300e9},
+    {/*key=*/"rtx4090", /*copyEngines=*/2, /*singleToDoubleRatio=*/64,
+     /*ecc=*/false, /*hostBandwidth=*/25e9, /*peerBandwidth=*/25e9},
+    {/*key=*/"h100", /*copyEngines=*/3, /*singleToDoubleRatio=*/2,
+     /*ecc=*/true, /*hostBandwidth=*/55e9, /*peerBandwidth=*/450e9},
+    {/*key=*/"b200", /*copyEngines=*/4, /*singleToDoubleRatio=*/2,
+     /*ecc=*/true, /*hostBandwidth=*/55e9, /*peerBandwidth=*/900e9},
 };
 
-ArrayRef<Model> models() { return kModels; }
+ArrayRef<PartFacts> parts() { return kParts; }
 
-const Model *findModel(StringRef key) {
-  for (const Model &model : kModels)
-    if (model.key == key)
-      return &model;
-  return nullptr;
+const PartFacts &factsOf(const DeviceModel &model) {
+  for (const PartFacts &part : kParts)
+    if (part.key == model.key)
+      return part;
+  llvm_unreachable("every part that options can name has its facts");
 }
 
-std::optional<int> attributeOf(const Model &m, int ordinal, int attribute) {
+std::optional<int> attributeOf(const DeviceModel &m, int ordinal, int attribute) {
   switch (attribute) {
   case CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_BLOCK:
-    return kMaxThreadsPerBlock;
+    return m.maxThreadsPerBlock;
   case CU_DEVICE_ATTRIBUTE_MAX_BLOCK_DIM_X:
-    return kMaxBlockX;
+    return kMaxBlockXY;
   case CU_DEVICE_ATTRIBUTE_MAX_BLOCK_DIM_Y:
-    return kMaxBlockY;
+    return kMaxBlockXY;
   case CU_DEVICE_ATTRIBUTE_MAX_BLOCK_DIM_Z:
     return kMaxBlockZ;
   case CU_DEVICE_ATTRIBUTE_MAX_GRID_DIM_X:
     return kMaxGridX;
   case CU_DEVICE_ATTRIBUTE_MAX_GRID_DIM_Y:
-    return kMaxGridY;
+    return kMaxGridYZ;
   case CU_DEVICE_ATTRIBUTE_MAX_GRID_DIM_Z:
-    return kMaxGridZ;
+    return kMaxGridYZ;
   case CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK:
-    return kSharedPerBlock;
+    return m.sharedPerBlock;
   case CU_DEVICE_ATTRIBUTE_TOTAL_CONSTANT_MEMORY:
     return 65536;
   case CU_DEVICE_ATTRIBUTE_WARP_SIZE:
-    return kWarpSize;
+    return 32;
   case CU_DEVICE_ATTRIBUTE_MAX_PITCH:
     return kMaxPitch;
   case CU_DEVICE_ATTRIBUTE_MAX_REGISTERS_PER_BLOCK:
-    return kRegistersPerBlock;
+    return m.registersPerMultiprocessor;
   case CU_DEVICE_ATTRIBUTE_CLOCK_RATE:
-    return m.clockKhz;
+    return m.clockKHz;
   case CU_DEVICE_ATTRIBUTE_TEXTURE_ALIGNMENT:
   case CU_DEVICE_ATTRIBUTE_SURFACE_ALIGNMENT:
     return 512;
@@ -102,7 +71,7 @@ std::optional<int> attributeOf(const Model &m, int ordinal, int attribute) {
   case CU_DEVICE_ATTRIBUTE_CONCURRENT_KERNELS:
     return 1;
   case CU_DEVICE_ATTRIBUTE_ECC_ENABLED:
-    return m.ecc;
+    return factsOf(m).ecc;
   // One bus a device, from 0x10 on.
   case CU_DEVICE_ATTRIBUTE_PCI_BUS_ID:
     return 0x10 + ordinal;
@@ -110,21 +79,21 @@ std::optional<int> attributeOf(const Model &m, int ordinal, int attribute) {
   case CU_DEVICE_ATTRIBUTE_PCI_DOMAIN_ID:
     return 0;
   case CU_DEVICE_ATTRIBUTE_MEMORY_CLOCK_RATE:
-    return m.memoryClockKhz;
+    return m.memoryClockKHz;
   case CU_DEVICE_ATTRIBUTE_GLOBAL_MEMORY_BUS_WIDTH:
     return m.memoryBusBits;
   case CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE:
     return m.l2Bytes;
   case CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_MULTIPROCESSOR:
-    return m.threadsPerMultiprocessor;
+    return m.maxThreadsPerMultiprocessor;
   case CU_DEVICE_ATTRIBUTE_ASYNC_ENGINE_COUNT:
-    return m.copyEngines;
+    return factsOf(m).copyEngines;
   case CU_DEVICE_ATTRIBUTE_UNIFIED_ADDRESSING:
     return 1;
   case CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR:
-    return m.major;
+    return m.ccMajor;
   case CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR:
-    return m.minor;
+    return m.ccMinor;
   case CU_DEVICE_ATTRIBUTE_STREAM_PRIORITIES_SUPPORTED:
   case CU_DEVICE_ATTRIBUTE_GLOBAL_L1_CACHE_SUPPORTED:
   case CU_DEVICE_ATTRIBUTE_LOCAL_L1_CACHE_SUPPORTED:
@@ -132,13 +101,13 @@ std::optional<int> attributeOf(const Model &m, int ordinal, int attribute) {
   case CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_MULTIPROCESSOR:
     return m.sharedPerMultiprocessor;
   case CU_DEVICE_ATTRIBUTE_MAX_REGISTERS_PER_MULTIPROCESSOR:
-    return kRegistersPerMultiprocessor;
+    return m.registersPerMultiprocessor;
   case CU_DEVICE_ATTRIBUTE_MANAGED_MEMORY:
     return 1;
   case CU_DEVICE_ATTRIBUTE_MULTI_GPU_BOARD_GROUP_ID:
     return ordinal;
   case CU_DEVICE_ATTRIBUTE_SINGLE_TO_DOUBLE_PRECISION_PERF_RATIO:
-    return m.singleToDoubleRatio;
+    return factsOf(m).singleToDoubleRatio;
   case CU_DEVICE_ATTRIBUTE_COMPUTE_PREEMPTION_SUPPORTED:
     return 1;
   case CU_DEVICE_ATTRIBUTE_CAN_USE_HOST_POINTER_FOR_REGISTERED_MEM:
@@ -146,13 +115,13 @@ std::optional<int> attributeOf(const Model &m, int ordinal, int attribute) {
   case CU_DEVICE_ATTRIBUTE_COOPERATIVE_LAUNCH:
     return 1;
   case CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN:
-    return m.sharedOptinPerBlock;
+    return m.sharedPerBlockOptin;
   case CU_DEVICE_ATTRIBUTE_HOST_REGISTER_SUPPORTED:
     return 1;
   case CU_DEVICE_ATTRIBUTE_MAX_BLOCKS_PER_MULTIPROCESSOR:
-    return m.blocksPerMultiprocessor;
+    return m.maxBlocksPerMultiprocessor;
   case CU_DEVICE_ATTRIBUTE_RESERVED_SHARED_MEMORY_PER_BLOCK:
-    return kReservedSharedPerBlock;
+    return m.reservedSharedPerBlock;
   case CU_DEVICE_ATTRIBUTE_READ_ONLY_HOST_REGISTER_SUPPORTED:
     return 1;
   case CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED:

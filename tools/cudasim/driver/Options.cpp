@@ -11,9 +11,8 @@ using moec::Location;
 
 namespace cudasim::driver {
 
-static const StringRef kChecks[] = {"align",  "async",  "barrier", "bounds",
-                                    "global", "init",   "leaks",   "race",
-                                    "regs",   "shared"};
+static const StringRef kChecks[] = {"global", "init",     "leaks",
+                                    "race",   "redzones", "sync"};
 
 ArrayRef<StringRef> checkNames() { return kChecks; }
 
@@ -51,7 +50,7 @@ private:
 
   StringRef text;
   Options options;
-  std::vector<const Model *> named;
+  std::vector<const DeviceModel *> named;
   std::optional<uint64_t> count;
   size_t countAt = 0;
 };
@@ -103,10 +102,10 @@ Error OptionsParser::parseDevices(const Word &word) {
   SmallVector<StringRef> parts;
   word.value.split(parts, '+');
   for (StringRef part : parts) {
-    const Model *model = findModel(part);
+    const DeviceModel *model = findDeviceModel(part);
     if (!model) {
       std::string known;
-      for (const Model &each : models())
+      for (const PartFacts &each : parts())
         known += (known.empty() ? "" : ", ") + each.key.str();
       return at(word.valueAt + (part.data() - word.value.data()))
              << "there is no device '" << part << "': expected one of "
@@ -157,7 +156,7 @@ Error OptionsParser::apply(const Word &word) {
     if (word.value != "never" && word.value != "greedy")
       return at(word.valueAt) << "'fma' is '" << word.value
                               << "', but it takes never or greedy";
-    options.fma = word.value == "never" ? FmaMode::Never : FmaMode::Greedy;
+    options.contract = word.value == "greedy";
     return Error::success();
   }
   if (word.key == "log") {
@@ -176,9 +175,9 @@ Error OptionsParser::apply(const Word &word) {
 }
 
 Expected<Options> OptionsParser::parse() {
-  // Faults that every program has a right to be told of are on by default;
-  // the slower shadows are asked for.
-  options.checks = {"align", "barrier", "bounds"};
+  // Bounds, use after free, alignment and peer rules are always checked; of
+  // the rest, what costs next to nothing is on unless it is turned off.
+  options.checks = {"redzones", "sync"};
   size_t offset = 0;
   while (offset < text.size()) {
     size_t end = std::min(text.find(',', offset), text.size());
@@ -200,7 +199,7 @@ Expected<Options> OptionsParser::parse() {
     return at(countAt) << "'devices' is " << *count << ", but 'device' names "
                        << named.size();
   if (named.empty())
-    named.push_back(findModel("h100"));
+    named.push_back(&defaultDeviceModel());
   uint64_t wanted = count ? *count : named.size() > 1 ? named.size() : 2;
   options.devices.assign(wanted, named.front());
   if (named.size() > 1)

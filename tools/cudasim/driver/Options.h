@@ -16,9 +16,11 @@
 #include <string>
 #include <vector>
 
-namespace cudasim::driver {
+namespace cudasim {
+struct DeviceModel;
+}
 
-struct Model;
+namespace cudasim::driver {
 
 /// What the driver says on standard error.
 enum class LogLevel {
@@ -32,23 +34,23 @@ enum class LogLevel {
   Calls,
 };
 
-/// Whether mul followed by add becomes one fused operation, as ptxas may do.
-enum class FmaMode { Never, Greedy };
-
 struct Options {
   /// Names of the checkers that are on, sorted: see kCheckNames.
   std::vector<std::string> checks;
   /// 0 is the order of submission; other seeds shuffle within what is legal.
   uint64_t seed = 0;
   /// One model a device.
-  std::vector<const Model *> devices;
-  FmaMode fma = FmaMode::Greedy;
+  std::vector<const DeviceModel *> devices;
+  /// Whether mul followed by add becomes one fused operation, as ptxas may do
+  /// (fma=greedy, the default), or never (fma=never).
+  bool contract = true;
   /// Adds a seeded error, within the documented bound, to approximate ops.
   bool perturb = false;
   /// Where the counters go when the process ends: a path ending in .json gets
   /// JSON, another path a table, `-` a table on standard error; empty: nowhere.
   std::string counters;
-  /// Warp instructions that one launch may execute before it is stopped.
+  /// Warp instructions that one launch may execute before it is stopped; 0:
+  /// as many as LaunchConfig says.
   uint64_t budget = 0;
   /// Milliseconds without progress after which a wait is called a deadlock.
   uint64_t hangMs = 10000;

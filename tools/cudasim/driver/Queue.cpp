@@ -23,7 +23,7 @@ void Queue::configure(uint64_t newSeed, uint64_t newHangMs) {
 }
 
 bool Queue::mayRun(const Op &op) {
-  if (op.started || op.done)
+  if (op.running || op.done)
     return false;
   for (const OpRef &before : op.after)
     if (!before->done)
@@ -100,7 +100,7 @@ void Queue::finish(Op &op, Outcome outcome) {
 void Queue::execute(OpRef op) {
   for (const OpRef &before : op->after)
     op->startMicros = std::max(op->startMicros, before->endMicros);
-  op->started = true;
+  op->running = true;
   Outcome outcome;
   if (op->run) {
     ++running;
@@ -115,10 +115,18 @@ void Queue::execute(OpRef op) {
     }
     --running;
   }
-  finish(*op, outcome);
+  op->running = false;
   auto at = llvm::find(pending, op);
   if (at != pending.end())
     pending.erase(at);
+  if (outcome.again) {
+    // Its turn comes again behind all others. It counts as progress: a kernel
+    // that spins for ever ends by its budget, not by the clock.
+    ++ticks;
+    pending.push_back(std::move(op));
+    return;
+  }
+  finish(*op, outcome);
   if (outcome.status != CUDA_SUCCESS && op->ctx)
     driver().poison(op->ctx, outcome.status);
   progress.notify_all();
@@ -191,7 +199,7 @@ CUresult Queue::waitAll(CUcontext ctx) {
 
 void Queue::drop(CUcontext ctx, CUresult status) {
   for (const OpRef &op : pending)
-    if (op->ctx == ctx && !op->started) {
+    if (op->ctx == ctx && !op->running) {
       op->endMicros = op->startMicros;
       finish(*op, {status, 0});
     }

@@ -42,6 +42,8 @@ struct Outcome {
   CUresult status = CUDA_SUCCESS;
   /// Estimated microseconds.
   double micros = 0;
+  /// Not finished: it only spins, and others should have a turn first.
+  bool again = false;
 };
 
 struct Op {
@@ -59,7 +61,8 @@ struct Op {
   /// Whether `run` calls the program back, and so runs without the lock.
   bool callsHost = false;
 
-  bool started = false;
+  /// `run` is on some thread's stack.
+  bool running = false;
   bool done = false;
   CUresult status = CUDA_SUCCESS;
   double startMicros = 0;

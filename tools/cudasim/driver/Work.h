@@ -100,7 +100,17 @@ struct WaitWork {
   CUevent event = nullptr;
 };
 
+/// Memory of a graph: freed with the last graph that allocates it, unless the
+/// program has freed it before.
+struct GraphMemory {
+  CUdeviceptr address = 0;
+  uint64_t id = 0;
+  ~GraphMemory();
+};
+
 struct AllocWork {
+  /// Null outside of graphs.
+  std::shared_ptr<GraphMemory> memory;
   CUdeviceptr address = 0;
   size_t bytes = 0;
   CUmemPoolProps props = {};

@@ -1,0 +1,77 @@
+// cuGetProcAddress, from the table of all entry points.
+#include "tools/cudasim/driver/Symbols.h"
+
+#include "tools/cudasim/driver/Call.h"
+#include "llvm/ADT/StringMap.h"
+
+using namespace llvm;
+
+namespace cudasim::driver {
+
+const Symbol *findSymbol(StringRef name, int version, bool perThreadDefault,
+                         bool &tooOld) {
+  tooOld = false;
+  const Symbol *best = nullptr;
+  bool bestFits = false;
+  for (const Symbol &symbol : symbols()) {
+    if (name != symbol.base)
+      continue;
+    if (symbol.version > version) {
+      tooOld = true;
+      continue;
+    }
+    StringRef exported = symbol.name;
+    bool own = exported.ends_with("_ptsz") || exported.ends_with("_ptds");
+    if (own && !perThreadDefault)
+      continue;
+    // The form for the wanted default stream first, then the newest.
+    bool fits = own == perThreadDefault;
+    if (!best || (fits && !bestFits) ||
+        (fits == bestFits && symbol.version > best->version)) {
+      best = &symbol;
+      bestFits = fits;
+    }
+  }
+  if (best)
+    return best;
+  // A name with its version, as the library exports it.
+  for (const Symbol &symbol : symbols())
+    if (name == symbol.name)
+      return &symbol;
+  return nullptr;
+}
+
+static CUresult lookUp(const char *name, void **out, int version,
+                       cuuint64_t flags,
+                       CUdriverProcAddressQueryResult *result) {
+  cuuint64_t known = CU_GET_PROC_ADDRESS_LEGACY_STREAM |
+                     CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM;
+  if (!name || !out || (flags & ~known) || flags == known)
+    return CUDA_ERROR_INVALID_VALUE;
+  bool own = (flags & CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM) ||
+             (flags == 0 && thisThread().perThreadDefault);
+  bool tooOld = false;
+  const Symbol *found = findSymbol(name, version, own, tooOld);
+  *out = found ? found->address : nullptr;
+  if (result)
+    *result = found    ? CU_GET_PROC_ADDRESS_SUCCESS
+              : tooOld ? CU_GET_PROC_ADDRESS_VERSION_NOT_SUFFICIENT
+                       : CU_GET_PROC_ADDRESS_SYMBOL_NOT_FOUND;
+  return found ? CUDA_SUCCESS : CUDA_ERROR_NOT_FOUND;
+}
+
+} // namespace cudasim::driver
+
+using namespace cudasim::driver;
+
+// Works before cuInit: programs look cuInit itself up.
+CUresult CUDAAPI cuGetProcAddress(const char *name, void **out, int version,
+                                  cuuint64_t flags) {
+  return lookUp(name, out, version, flags, nullptr);
+}
+
+CUresult CUDAAPI
+cuGetProcAddress_v2(const char *name, void **out, int version, cuuint64_t flags,
+                    CUdriverProcAddressQueryResult *result) {
+  return lookUp(name, out, version, flags, result);
+}
