@@ -16,7 +16,7 @@ void forget(const std::shared_ptr<Capture> &capture) {
       stream->capture = nullptr;
       stream->captureAfter.clear();
     }
-  erase_value(driver().captures, capture);
+  llvm::erase(driver().captures, capture);
   // What was captured into no graph of the program's goes away.
   if (capture->graph && !capture->intoGraph && capture->invalid) {
     graphHandles().graphs.erase(capture->graph);

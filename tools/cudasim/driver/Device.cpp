@@ -8,6 +8,10 @@
 using namespace llvm;
 using namespace cudasim::driver;
 using cudasim::DeviceModel;
+using cudasim::kMaxBlockXY;
+using cudasim::kMaxBlockZ;
+using cudasim::kMaxGridX;
+using cudasim::kMaxGridYZ;
 
 namespace cudasim::driver {
 

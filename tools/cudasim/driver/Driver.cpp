@@ -3,6 +3,7 @@
 #include "ir/support/Diagnostic.h"
 #include "tools/cudasim/driver/Graph.h"
 #include "tools/cudasim/driver/Report.h"
+#include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/raw_ostream.h"
 
 #include <cstdlib>

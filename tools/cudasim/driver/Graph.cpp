@@ -93,8 +93,8 @@ void addEdge(CUgraphNode from, CUgraphNode to) {
 }
 
 void removeEdge(CUgraphNode from, CUgraphNode to) {
-  erase_value(to->after, from);
-  erase_value(from->before, to);
+  llvm::erase(to->after, from);
+  llvm::erase(from->before, to);
 }
 
 CUgraphNode addNode(CUgraph graph, Work work, ArrayRef<CUgraphNode> after) {

@@ -271,7 +271,7 @@ CUresult CUDAAPI cuGraphExecMemcpyNodeSetParams(CUgraphExec exec,
           return bad;
         auto &old = std::get<CopyWork>(twin.work);
         auto &fresh = std::get<CopyWork>(work);
-        GlobalMemory &memory = *driver().memory;
+        cudasim::GlobalMemory &memory = *driver().memory;
         if (old.src.host != fresh.src.host || old.dst.host != fresh.dst.host ||
             memory.deviceOf(old.src.address) !=
                 memory.deviceOf(fresh.src.address) ||

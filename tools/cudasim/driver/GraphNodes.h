@@ -19,5 +19,9 @@ CUresult readAny(CUctx_st &ctx, CUgraphNodeParams &params, Work &work);
 
 CUDA_KERNEL_NODE_PARAMS_v3 widen(const CUDA_KERNEL_NODE_PARAMS_v1 &params);
 CUDA_KERNEL_NODE_PARAMS_v3 widen(const CUDA_KERNEL_NODE_PARAMS_v2 &params);
+inline CUDA_KERNEL_NODE_PARAMS_v3
+widen(const CUDA_KERNEL_NODE_PARAMS_v3 &params) {
+  return params;
+}
 
 } // namespace cudasim::driver

@@ -84,13 +84,13 @@ Error OptionsParser::parseChecks(const Word &word) {
       options.checks.push_back(name.str());
     return Error::success();
   }
-  SmallVector<StringRef> parts;
+  SmallVector<StringRef, 8> parts;
   word.value.split(parts, '+');
   for (StringRef part : parts) {
     if (!is_contained(kChecks, part))
       return at(word.valueAt + (part.data() - word.value.data()))
              << "there is no check '" << part << "': expected all, none or "
-             << join(kChecks, "+");
+             << llvm::join(checkNames(), "+");
     options.checks.push_back(part.str());
   }
   llvm::sort(options.checks);
@@ -99,9 +99,9 @@ Error OptionsParser::parseChecks(const Word &word) {
 }
 
 Error OptionsParser::parseDevices(const Word &word) {
-  SmallVector<StringRef> parts;
-  word.value.split(parts, '+');
-  for (StringRef part : parts) {
+  SmallVector<StringRef, 8> names;
+  word.value.split(names, '+');
+  for (StringRef part : names) {
     const DeviceModel *model = findDeviceModel(part);
     if (!model) {
       std::string known;

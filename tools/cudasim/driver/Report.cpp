@@ -31,8 +31,8 @@ void accumulate(Counters &sum, const Counters &one) {
     else
       at->second += count;
   }
-  llvm::stable_sort(sum.mix, [](const auto &a, const auto &b) {
-    return a.second > b.second;
+  std::sort(sum.mix.begin(), sum.mix.end(), [](const auto &a, const auto &b) {
+    return a.second != b.second ? a.second > b.second : a.first < b.first;
   });
   add(sum.globalLoads, one.globalLoads);
   add(sum.globalStores, one.globalStores);

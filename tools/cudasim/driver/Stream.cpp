@@ -70,7 +70,7 @@ static CUresult destroyStream(const char *name, CUstream handle) {
     CUctx_st &owner = *handle->ctx;
     if (handle->capture) {
       invalidate(*handle->capture);
-      erase_value(handle->capture->streams, handle);
+      llvm::erase(handle->capture->streams, handle);
       if (handle->capture->origin == handle)
         forget(std::shared_ptr<Capture>(handle->capture));
     }

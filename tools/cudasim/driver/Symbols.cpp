@@ -41,37 +41,47 @@ const Symbol *findSymbol(StringRef name, int version, bool perThreadDefault,
   return nullptr;
 }
 
+/// The address, or null and why there is none.
 static CUresult lookUp(const char *name, void **out, int version,
                        cuuint64_t flags,
-                       CUdriverProcAddressQueryResult *result) {
+                       CUdriverProcAddressQueryResult &result) {
   cuuint64_t known = CU_GET_PROC_ADDRESS_LEGACY_STREAM |
                      CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM;
-  if (!name || !out || (flags & ~known) || flags == known)
+  if (!name || !out || (flags & ~known) || flags == known ||
+      version > CUDA_VERSION)
     return CUDA_ERROR_INVALID_VALUE;
-  bool own = (flags & CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM) ||
-             (flags == 0 && thisThread().perThreadDefault);
   bool tooOld = false;
-  const Symbol *found = findSymbol(name, version, own, tooOld);
+  const Symbol *found = findSymbol(
+      name, version, flags & CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM,
+      tooOld);
   *out = found ? found->address : nullptr;
-  if (result)
-    *result = found    ? CU_GET_PROC_ADDRESS_SUCCESS
-              : tooOld ? CU_GET_PROC_ADDRESS_VERSION_NOT_SUFFICIENT
-                       : CU_GET_PROC_ADDRESS_SYMBOL_NOT_FOUND;
-  return found ? CUDA_SUCCESS : CUDA_ERROR_NOT_FOUND;
+  result = found    ? CU_GET_PROC_ADDRESS_SUCCESS
+           : tooOld ? CU_GET_PROC_ADDRESS_VERSION_NOT_SUFFICIENT
+                    : CU_GET_PROC_ADDRESS_SYMBOL_NOT_FOUND;
+  return CUDA_SUCCESS;
 }
 
 } // namespace cudasim::driver
 
 using namespace cudasim::driver;
 
-// Works before cuInit: programs look cuInit itself up.
+// Works before cuInit: programs look cuInit itself up. The first form says by
+// its answer that there is nothing, the second by `result`.
 CUresult CUDAAPI cuGetProcAddress(const char *name, void **out, int version,
                                   cuuint64_t flags) {
-  return lookUp(name, out, version, flags, nullptr);
+  CUdriverProcAddressQueryResult result;
+  if (CUresult bad = lookUp(name, out, version, flags, result))
+    return bad;
+  return *out ? CUDA_SUCCESS : CUDA_ERROR_NOT_FOUND;
 }
 
 CUresult CUDAAPI
 cuGetProcAddress_v2(const char *name, void **out, int version, cuuint64_t flags,
                     CUdriverProcAddressQueryResult *result) {
-  return lookUp(name, out, version, flags, result);
+  CUdriverProcAddressQueryResult found;
+  if (CUresult bad = lookUp(name, out, version, flags, found))
+    return bad;
+  if (result)
+    *result = found;
+  return CUDA_SUCCESS;
 }
