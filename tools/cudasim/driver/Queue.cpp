@@ -58,10 +58,14 @@ OpRef Queue::submit(OpRef op) {
 size_t Queue::pick(const Op *target) {
   if (seed == 0) {
     if (!target) {
+      size_t spinning = kNone;
       for (size_t i = 0; i != pending.size(); ++i)
-        if (mayRun(*pending[i]))
-          return i;
-      return kNone;
+        if (mayRun(*pending[i])) {
+          if (!pending[i]->spins)
+            return i;
+          spinning = std::min(spinning, i);
+        }
+      return spinning;
     }
     SmallPtrSet<const Op *, 32> needed;
     SmallVector<const Op *, 32> open = {target};
@@ -73,10 +77,12 @@ size_t Queue::pick(const Op *target) {
         open.push_back(before.get());
     }
     for (size_t i = 0; i != pending.size(); ++i)
-      if (needed.contains(pending[i].get()) && mayRun(*pending[i]))
+      if (needed.contains(pending[i].get()) && !pending[i]->spins &&
+          mayRun(*pending[i]))
         return i;
-    // What a foreign operation waits for need not be its ancestor: peers of a
-    // collective are in other streams. Then whatever may run, runs.
+    // What the target waits for need not be its ancestor: the peers of a
+    // collective are in other streams, and a kernel may spin until another
+    // has written. Then whatever may run, runs.
     return pick(nullptr);
   }
   SmallVector<size_t, 32> ready;
@@ -123,6 +129,7 @@ void Queue::execute(OpRef op) {
     // Its turn comes again behind all others. It counts as progress: a kernel
     // that spins for ever ends by its budget, not by the clock.
     ++ticks;
+    op->spins = true;
     pending.push_back(std::move(op));
     return;
   }

@@ -63,6 +63,8 @@ struct Op {
 
   /// `run` is on some thread's stack.
   bool running = false;
+  /// It only span when it last had its turn.
+  bool spins = false;
   bool done = false;
   CUresult status = CUDA_SUCCESS;
   double startMicros = 0;

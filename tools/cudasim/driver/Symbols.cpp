@@ -32,7 +32,7 @@ const Symbol *findSymbol(StringRef name, int version, bool perThreadDefault,
       bestFits = fits;
     }
   }
-  if (best)
+  if (best || tooOld)
     return best;
   // A name with its version, as the library exports it.
   for (const Symbol &symbol : symbols())

@@ -1,0 +1,607 @@
+#include "tests/tools/cudasim/driver/Fixture.h"
+
+#include <cstdio>
+#include <fstream>
+#include <sstream>
+#include <thread>
+
+using namespace cudasim::test;
+
+namespace {
+
+class GraphTest : public DriverTest {
+protected:
+  void SetUp() override {
+    DriverTest::SetUp();
+    a = words(64);
+    OK(cuCtxSynchronize());
+    OK(cuGraphCreate(&graph, 0));
+  }
+
+  /// A node that does p = p * times + plus.
+  CUgraphNode stepNode(CUgraph to, unsigned times, unsigned plus,
+                       std::vector<CUgraphNode> after) {
+    unsigned count = 1;
+    void *params[] = {&a, &times, &plus, &count};
+    CUDA_KERNEL_NODE_PARAMS kernel = {};
+    kernel.func = function("step");
+    kernel.gridDimX = kernel.gridDimY = kernel.gridDimZ = 1;
+    kernel.blockDimX = 32;
+    kernel.blockDimY = kernel.blockDimZ = 1;
+    kernel.kernelParams = params;
+    CUgraphNode node = nullptr;
+    EXPECT_EQ(cuGraphAddKernelNode(&node, to, after.data(), after.size(),
+                                   &kernel),
+              CUDA_SUCCESS);
+    return node;
+  }
+  CUgraphExec instantiate(CUgraph from) {
+    CUgraphExec exec = nullptr;
+    EXPECT_EQ(cuGraphInstantiate(&exec, from, 0), CUDA_SUCCESS);
+    return exec;
+  }
+  CUgraphNode hostNode(std::vector<CUgraphNode> after, int *counter) {
+    CUDA_HOST_NODE_PARAMS host = {
+        [](void *data) { ++*static_cast<int *>(data); }, counter};
+    CUgraphNode node = nullptr;
+    EXPECT_EQ(cuGraphAddHostNode(&node, graph, after.data(), after.size(),
+                                 &host),
+              CUDA_SUCCESS);
+    return node;
+  }
+  unsigned launch(CUgraphExec exec) {
+    CUstream s = stream();
+    EXPECT_EQ(cuGraphLaunch(exec, s), CUDA_SUCCESS);
+    EXPECT_EQ(cuStreamSynchronize(s), CUDA_SUCCESS);
+    return readOne(a);
+  }
+
+  CUdeviceptr a = 0;
+  CUgraph graph = nullptr;
+};
+
+TEST_F(GraphTest, NodesRunInTheOrderOfTheirEdges) {
+  CUDA_MEMSET_NODE_PARAMS set = {};
+  set.dst = a;
+  set.value = 2;
+  set.elementSize = 4;
+  set.width = 1;
+  set.height = 1;
+  CUgraphNode first = nullptr;
+  OK(cuGraphAddMemsetNode(&first, graph, nullptr, 0, &set, ctx));
+  CUgraphNode second = stepNode(graph, 3, 1, {first});
+  CUgraphNode third = stepNode(graph, 5, 2, {second});
+  int calls = 0;
+  CUgraphNode last = hostNode({third}, &calls);
+  CUgraphExec exec = instantiate(graph);
+  EXPECT_EQ(launch(exec), 37u);
+  EXPECT_EQ(launch(exec), 37u);
+  EXPECT_EQ(calls, 2);
+  CUgraphNodeType type;
+  OK(cuGraphNodeGetType(last, &type));
+  EXPECT_EQ(type, CU_GRAPH_NODE_TYPE_HOST);
+  OK(cuGraphExecDestroy(exec));
+  EXPECT_EQ(cuGraphLaunch(exec, nullptr), CUDA_ERROR_INVALID_VALUE);
+}
+
+TEST_F(GraphTest, EdgesAreListedAndChanged) {
+  CUgraphNode one = stepNode(graph, 3, 1, {});
+  CUgraphNode two = stepNode(graph, 5, 2, {one});
+  CUgraphNode three = nullptr;
+  OK(cuGraphAddEmptyNode(&three, graph, &two, 1));
+  size_t count = 0;
+  OK(cuGraphGetNodes(graph, nullptr, &count));
+  EXPECT_EQ(count, 3u);
+  OK(cuGraphGetRootNodes(graph, nullptr, &count));
+  EXPECT_EQ(count, 1u);
+  CUgraphNode from[4];
+  CUgraphNode to[4];
+  count = 4;
+  OK(cuGraphGetEdges(graph, from, to, nullptr, &count));
+  EXPECT_EQ(count, 2u);
+  EXPECT_EQ(from[0], one);
+  EXPECT_EQ(to[0], two);
+  EXPECT_EQ(from[2], nullptr);
+  // An edge twice, a cycle, a node of another graph.
+  EXPECT_EQ(cuGraphAddDependencies(graph, &one, &two, nullptr, 1),
+            CUDA_ERROR_INVALID_VALUE);
+  EXPECT_EQ(cuGraphAddDependencies(graph, &three, &one, nullptr, 1),
+            CUDA_ERROR_INVALID_VALUE);
+  CUgraph other = nullptr;
+  OK(cuGraphCreate(&other, 0));
+  CUgraphNode foreign = nullptr;
+  OK(cuGraphAddEmptyNode(&foreign, other, nullptr, 0));
+  EXPECT_EQ(cuGraphAddDependencies(graph, &foreign, &one, nullptr, 1),
+            CUDA_ERROR_INVALID_VALUE);
+  EXPECT_EQ(cuGraphAddEmptyNode(&foreign, graph, &foreign, 1),
+            CUDA_ERROR_INVALID_VALUE);
+  OK(cuGraphRemoveDependencies(graph, &one, &two, nullptr, 1));
+  EXPECT_EQ(cuGraphRemoveDependencies(graph, &one, &two, nullptr, 1),
+            CUDA_ERROR_INVALID_VALUE);
+  OK(cuGraphAddDependencies(graph, &two, &one, nullptr, 1));
+  EXPECT_EQ(launch(instantiate(graph)), 7u);
+  OK(cuGraphDestroyNode(two));
+  EXPECT_EQ(cuGraphDestroyNode(two), CUDA_ERROR_INVALID_VALUE);
+  count = 4;
+  OK(cuGraphNodeGetDependencies(one, from, nullptr, &count));
+  EXPECT_EQ(count, 0u);
+}
+
+TEST_F(GraphTest, ParametersChangeInNodesAndInExecutables) {
+  CUgraphNode node = stepNode(graph, 0, 1, {});
+  CUgraphExec exec = instantiate(graph);
+  CUDA_KERNEL_NODE_PARAMS params = {};
+  OK(cuGraphKernelNodeGetParams(node, &params));
+  EXPECT_EQ(params.blockDimX, 32u);
+  EXPECT_EQ(*static_cast<unsigned *>(params.kernelParams[2]), 1u);
+  // What was handed out is the node's own; the change is made in a copy.
+  unsigned times = 0;
+  unsigned plus = 9;
+  unsigned count = 1;
+  void *own[] = {&a, &times, &plus, &count};
+  params.kernelParams = own;
+  OK(cuGraphKernelNodeSetParams(node, &params));
+  // What was instantiated keeps its own.
+  EXPECT_EQ(launch(exec), 1u);
+  OK(cuGraphExecKernelNodeSetParams(exec, node, &params));
+  EXPECT_EQ(launch(exec), 9u);
+  params.blockDimX = 2048;
+  EXPECT_EQ(cuGraphExecKernelNodeSetParams(exec, node, &params),
+            CUDA_ERROR_INVALID_VALUE);
+  EXPECT_EQ(launch(exec), 9u);
+  OK(cuGraphNodeSetEnabled(exec, node, 0));
+  OK(cuMemsetD32(a, 77, 1));
+  EXPECT_EQ(launch(exec), 77u);
+  CUDA_MEMSET_NODE_PARAMS set = {};
+  EXPECT_EQ(cuGraphExecMemsetNodeSetParams(exec, node, &set, ctx),
+            CUDA_ERROR_INVALID_VALUE);
+}
+
+TEST_F(GraphTest, CopiesInNodes) {
+  unsigned in[2] = {41, 0};
+  unsigned out[2] = {};
+  CUDA_MEMCPY3D copy = {};
+  copy.srcMemoryType = CU_MEMORYTYPE_HOST;
+  copy.srcHost = in;
+  copy.dstMemoryType = CU_MEMORYTYPE_DEVICE;
+  copy.dstDevice = a;
+  copy.WidthInBytes = 4;
+  copy.Height = copy.Depth = 1;
+  CUgraphNode up = nullptr;
+  OK(cuGraphAddMemcpyNode(&up, graph, nullptr, 0, &copy, ctx));
+  CUgraphNode mid = stepNode(graph, 2, 1, {up});
+  copy = {};
+  copy.srcMemoryType = CU_MEMORYTYPE_DEVICE;
+  copy.srcDevice = a;
+  copy.dstMemoryType = CU_MEMORYTYPE_HOST;
+  copy.dstHost = out;
+  copy.WidthInBytes = 4;
+  copy.Height = copy.Depth = 1;
+  CUgraphNode down = nullptr;
+  OK(cuGraphAddMemcpyNode(&down, graph, &mid, 1, &copy, ctx));
+  CUgraphExec exec = instantiate(graph);
+  launch(exec);
+  EXPECT_EQ(out[0], 83u);
+  // A graph reads host memory when it runs.
+  in[0] = 1;
+  launch(exec);
+  EXPECT_EQ(out[0], 3u);
+  copy.dstHost = out + 1;
+  OK(cuGraphExecMemcpyNodeSetParams(exec, down, &copy, ctx));
+  launch(exec);
+  EXPECT_EQ(out[1], 3u);
+  copy.dstMemoryType = CU_MEMORYTYPE_DEVICE;
+  copy.dstDevice = a + 4;
+  EXPECT_EQ(cuGraphExecMemcpyNodeSetParams(exec, down, &copy, ctx),
+            CUDA_ERROR_INVALID_VALUE);
+}
+
+TEST_F(GraphTest, ClonesAndChildren) {
+  CUgraph inner = nullptr;
+  OK(cuGraphCreate(&inner, 0));
+  CUgraphNode inside = stepNode(inner, 3, 1, {});
+  CUgraphNode child = nullptr;
+  CUgraphNode before = stepNode(graph, 0, 2, {});
+  OK(cuGraphAddChildGraphNode(&child, graph, &before, 1, inner));
+  stepNode(graph, 5, 2, {child});
+  // The node has a copy: this one changes nothing any more.
+  OK(cuGraphDestroy(inner));
+  EXPECT_EQ(cuGraphDestroy(inner), CUDA_ERROR_INVALID_VALUE);
+  CUgraph own = nullptr;
+  OK(cuGraphChildGraphNodeGetGraph(child, &own));
+  size_t count = 0;
+  OK(cuGraphGetNodes(own, nullptr, &count));
+  EXPECT_EQ(count, 1u);
+  EXPECT_EQ(cuGraphDestroy(own), CUDA_ERROR_INVALID_VALUE);
+  EXPECT_EQ(launch(instantiate(graph)), 37u);
+  CUgraph copy = nullptr;
+  OK(cuGraphClone(&copy, graph));
+  CUgraphNode twin = nullptr;
+  OK(cuGraphNodeFindInClone(&twin, before, copy));
+  EXPECT_NE(twin, before);
+  EXPECT_EQ(cuGraphNodeFindInClone(&twin, inside, copy),
+            CUDA_ERROR_INVALID_VALUE);
+  OK(cuGraphDestroy(graph));
+  EXPECT_EQ(launch(instantiate(copy)), 37u);
+}
+
+TEST_F(GraphTest, WholeUpdates) {
+  stepNode(graph, 5, 2, {stepNode(graph, 0, 1, {})});
+  CUgraphExec exec = instantiate(graph);
+  EXPECT_EQ(launch(exec), 7u);
+  CUgraph other = nullptr;
+  OK(cuGraphCreate(&other, 0));
+  CUgraphNode first = stepNode(other, 0, 3, {});
+  CUgraphNode second = stepNode(other, 7, 4, {first});
+  CUgraphExecUpdateResultInfo info = {};
+  OK(cuGraphExecUpdate(exec, other, &info));
+  EXPECT_EQ(info.result, CU_GRAPH_EXEC_UPDATE_SUCCESS);
+  EXPECT_EQ(launch(exec), 25u);
+  OK(cuGraphRemoveDependencies(other, &first, &second, nullptr, 1));
+  EXPECT_EQ(cuGraphExecUpdate(exec, other, &info),
+            CUDA_ERROR_GRAPH_EXEC_UPDATE_FAILURE);
+  EXPECT_EQ(info.result, CU_GRAPH_EXEC_UPDATE_ERROR_TOPOLOGY_CHANGED);
+  OK(cuGraphDestroyNode(second));
+  CUgraphNode empty = nullptr;
+  OK(cuGraphAddEmptyNode(&empty, other, &first, 1));
+  EXPECT_EQ(cuGraphExecUpdate(exec, other, &info),
+            CUDA_ERROR_GRAPH_EXEC_UPDATE_FAILURE);
+  EXPECT_EQ(info.result, CU_GRAPH_EXEC_UPDATE_ERROR_NODE_TYPE_CHANGED);
+  EXPECT_EQ(info.errorNode, empty);
+  EXPECT_EQ(launch(exec), 25u);
+}
+
+TEST_F(GraphTest, LaunchesOfOneExecutableFollowEachOther) {
+  stepNode(graph, 3, 1, {});
+  CUgraphExec exec = instantiate(graph);
+  CUstream one = stream();
+  CUstream two = stream();
+  for (int i = 0; i != 3; ++i) {
+    OK(cuGraphLaunch(exec, one));
+    OK(cuGraphLaunch(exec, two));
+  }
+  OK(cuCtxSynchronize());
+  EXPECT_EQ(readOne(a), 364u);
+}
+
+TEST_F(GraphTest, EventsInNodes) {
+  CUevent done = event();
+  CUgraphNode work = stepNode(graph, 0, 5, {});
+  CUgraphNode record = nullptr;
+  OK(cuGraphAddEventRecordNode(&record, graph, &work, 1, done));
+  CUgraphExec exec = instantiate(graph);
+  CUstream one = stream();
+  CUstream two = stream();
+  OK(cuGraphLaunch(exec, one));
+  OK(cuStreamWaitEvent(two, done, 0));
+  OK(step(two, a, 3, 1));
+  OK(cuStreamSynchronize(two));
+  EXPECT_EQ(readOne(a), 16u);
+  CUevent asked = nullptr;
+  OK(cuGraphEventRecordNodeGetEvent(record, &asked));
+  EXPECT_EQ(asked, done);
+  EXPECT_EQ(cuGraphEventWaitNodeGetEvent(record, &asked),
+            CUDA_ERROR_INVALID_VALUE);
+}
+
+TEST_F(GraphTest, MemoryOfGraphs) {
+  CUDA_MEM_ALLOC_NODE_PARAMS params = {};
+  params.poolProps.allocType = CU_MEM_ALLOCATION_TYPE_PINNED;
+  params.poolProps.location = {CU_MEM_LOCATION_TYPE_DEVICE, {0}};
+  params.bytesize = 256;
+  CUgraphNode made = nullptr;
+  OK(cuGraphAddMemAllocNode(&made, graph, nullptr, 0, &params));
+  CUdeviceptr inside = params.dptr;
+  ASSERT_NE(inside, 0u);
+  CUDA_MEMSET_NODE_PARAMS set = {};
+  set.dst = inside;
+  set.value = 3;
+  set.elementSize = 4;
+  set.width = 64;
+  set.height = 1;
+  CUgraphNode filled = nullptr;
+  OK(cuGraphAddMemsetNode(&filled, graph, &made, 1, &set, ctx));
+  CUgraphNode freed = nullptr;
+  OK(cuGraphAddMemFreeNode(&freed, graph, &filled, 1, inside));
+  CUgraphExec exec = instantiate(graph);
+  launch(exec);
+  launch(exec);
+  OK(cuGraphExecDestroy(exec));
+  OK(cuGraphDestroy(graph));
+  // It went with the last graph.
+  unsigned word = 0;
+  EXPECT_EQ(cuMemcpyDtoH(&word, inside, 4), CUDA_ERROR_INVALID_VALUE);
+}
+
+TEST_F(GraphTest, AnyNode) {
+  CUgraphNodeParams params = {};
+  params.type = CU_GRAPH_NODE_TYPE_MEMSET;
+  params.memset.dst = a;
+  params.memset.value = 6;
+  params.memset.elementSize = 4;
+  params.memset.width = 1;
+  params.memset.height = 1;
+  CUgraphNode node = nullptr;
+  OK(cuGraphAddNode(&node, graph, nullptr, nullptr, 0, &params));
+  EXPECT_EQ(launch(instantiate(graph)), 6u);
+  params.type = CU_GRAPH_NODE_TYPE_CONDITIONAL;
+  EXPECT_EQ(cuGraphAddNode(&node, graph, nullptr, nullptr, 0, &params),
+            CUDA_ERROR_NOT_SUPPORTED);
+}
+
+TEST_F(GraphTest, UserObjectsLiveAsLongAsGraphs) {
+  int destroyed = 0;
+  CUuserObject object = nullptr;
+  OK(cuUserObjectCreate(
+      &object, &destroyed, [](void *data) { ++*static_cast<int *>(data); }, 1,
+      CU_USER_OBJECT_NO_DESTRUCTOR_SYNC));
+  OK(cuGraphRetainUserObject(graph, object, 1, CU_GRAPH_USER_OBJECT_MOVE));
+  CUgraphExec exec = instantiate(graph);
+  OK(cuGraphDestroy(graph));
+  EXPECT_EQ(destroyed, 0);
+  OK(cuGraphExecDestroy(exec));
+  EXPECT_EQ(destroyed, 1);
+  EXPECT_EQ(cuUserObjectRelease(object, 1), CUDA_ERROR_INVALID_VALUE);
+}
+
+TEST_F(GraphTest, AreDrawn) {
+  stepNode(graph, 5, 2, {stepNode(graph, 0, 1, {})});
+  std::string path = testing::TempDir() + "cudasim_graph_test.dot";
+  OK(cuGraphDebugDotPrint(graph, path.c_str(), 0));
+  std::ifstream file(path);
+  std::stringstream text;
+  text << file.rdbuf();
+  EXPECT_NE(text.str().find("digraph"), std::string::npos);
+  EXPECT_NE(text.str().find("n0 -> n1"), std::string::npos) << text.str();
+  EXPECT_NE(text.str().find("kernel 'step'"), std::string::npos);
+  std::remove(path.c_str());
+  EXPECT_EQ(cuGraphDebugDotPrint(graph, "/nonexistent/x.dot", 0),
+            CUDA_ERROR_OPERATING_SYSTEM);
+}
+
+//===--- captures -----------------------------------------------------------//
+
+class CaptureTest : public GraphTest {
+protected:
+  CUstream begun(CUstreamCaptureMode mode = CU_STREAM_CAPTURE_MODE_GLOBAL,
+                 unsigned flags = CU_STREAM_NON_BLOCKING) {
+    CUstream s = stream(flags);
+    EXPECT_EQ(cuStreamBeginCapture(s, mode), CUDA_SUCCESS);
+    return s;
+  }
+  CUresult end(CUstream s) { return cuStreamEndCapture(s, &captured); }
+  CUgraph captured = nullptr;
+};
+
+TEST_F(CaptureTest, CallsBecomeNodes) {
+  function("step");
+  CUstream s = begun();
+  OK(cuMemsetD32Async(a, 2, 1, s));
+  OK(step(s, a, 3, 1));
+  unsigned plus = 2;
+  OK(step(s, a, 5, plus));
+  CUstreamCaptureStatus status;
+  OK(cuStreamIsCapturing(s, &status));
+  EXPECT_EQ(status, CU_STREAM_CAPTURE_STATUS_ACTIVE);
+  OK(end(s));
+  OK(cuStreamIsCapturing(s, &status));
+  EXPECT_EQ(status, CU_STREAM_CAPTURE_STATUS_NONE);
+  // Nothing ran.
+  EXPECT_EQ(readOne(a), 0u);
+  size_t count = 0;
+  OK(cuGraphGetNodes(captured, nullptr, &count));
+  EXPECT_EQ(count, 3u);
+  EXPECT_EQ(launch(instantiate(captured)), 37u);
+}
+
+TEST_F(CaptureTest, EventsForkAndJoin) {
+  function("step");
+  CUstream s = begun();
+  CUstream side = stream();
+  CUevent fork = event();
+  CUevent join = event();
+  OK(step(s, a, 0, 4));
+  OK(cuEventRecord(fork, s));
+  OK(cuStreamWaitEvent(side, fork, 0));
+  OK(cuMemsetD32Async(a + 4, 8, 1, side));
+  OK(cuEventRecord(join, side));
+  OK(step(s, a, 3, 1));
+  OK(cuStreamWaitEvent(s, join, 0));
+  OK(cuMemcpyDtoDAsync(a + 8, a + 4, 4, s));
+  OK(end(s));
+  size_t count = 0;
+  OK(cuGraphGetEdges(captured, nullptr, nullptr, nullptr, &count));
+  EXPECT_EQ(count, 4u);
+  EXPECT_EQ(launch(instantiate(captured)), 13u);
+  EXPECT_EQ(read(a, 3)[2], 8u);
+  // The event is not one of the device's.
+  EXPECT_EQ(cuEventQuery(join), CUDA_ERROR_CAPTURED_EVENT);
+}
+
+TEST_F(CaptureTest, IllegalCallsBreakTheCapture) {
+  function("step");
+  CUdeviceptr b = words(1);
+  OK(cuCtxSynchronize());
+  struct {
+    const char *what;
+    CUresult (*call)(CUstream, CUdeviceptr);
+    CUresult expected;
+  } calls[] = {
+      {"synchronize",
+       [](CUstream s, CUdeviceptr) { return cuStreamSynchronize(s); },
+       CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED},
+      {"query", [](CUstream s, CUdeviceptr) { return cuStreamQuery(s); },
+       CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED},
+      {"context", [](CUstream, CUdeviceptr) { return cuCtxSynchronize(); },
+       CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED},
+      {"alloc",
+       [](CUstream, CUdeviceptr) {
+         CUdeviceptr none = 0;
+         return cuMemAlloc(&none, 4);
+       },
+       CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED},
+      {"free", [](CUstream, CUdeviceptr p) { return cuMemFree(p); },
+       CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED},
+      {"copy",
+       [](CUstream, CUdeviceptr p) {
+         unsigned word = 0;
+         return cuMemcpyDtoH(&word, p, 4);
+       },
+       CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED},
+  };
+  for (const auto &call : calls) {
+    SCOPED_TRACE(call.what);
+    CUstream s = begun();
+    EXPECT_EQ(call.call(s, b), call.expected);
+    CUstreamCaptureStatus status;
+    OK(cuStreamIsCapturing(s, &status));
+    EXPECT_EQ(status, CU_STREAM_CAPTURE_STATUS_INVALIDATED);
+    EXPECT_EQ(step(s, a, 3, 1), CUDA_ERROR_STREAM_CAPTURE_INVALIDATED);
+    EXPECT_EQ(end(s), CUDA_ERROR_STREAM_CAPTURE_INVALIDATED);
+    EXPECT_EQ(captured, nullptr);
+    // The stream works again.
+    OK(step(s, a, 3, 1));
+    OK(cuStreamSynchronize(s));
+  }
+}
+
+TEST_F(CaptureTest, RelaxedCapturesAllowMore) {
+  CUstream s = begun(CU_STREAM_CAPTURE_MODE_RELAXED);
+  CUdeviceptr more = 0;
+  OK(cuMemAlloc(&more, 4));
+  OK(end(s));
+  // Another thread minds only global captures.
+  s = begun(CU_STREAM_CAPTURE_MODE_THREAD_LOCAL);
+  std::vector<CUresult> seen;
+  auto elsewhere = [&] {
+    cuCtxSetCurrent(ctx);
+    CUdeviceptr none = 0;
+    seen.push_back(cuMemAlloc(&none, 4));
+  };
+  std::thread(elsewhere).join();
+  EXPECT_EQ(seen.back(), CUDA_SUCCESS);
+  OK(end(s));
+  s = begun(CU_STREAM_CAPTURE_MODE_GLOBAL);
+  std::thread(elsewhere).join();
+  EXPECT_EQ(seen.back(), CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
+  EXPECT_EQ(end(s), CUDA_ERROR_STREAM_CAPTURE_INVALIDATED);
+  // A thread may say that it knows what it does.
+  s = begun(CU_STREAM_CAPTURE_MODE_GLOBAL);
+  CUstreamCaptureMode mode = CU_STREAM_CAPTURE_MODE_RELAXED;
+  OK(cuThreadExchangeStreamCaptureMode(&mode));
+  EXPECT_EQ(mode, CU_STREAM_CAPTURE_MODE_GLOBAL);
+  OK(cuMemAlloc(&more, 4));
+  OK(cuThreadExchangeStreamCaptureMode(&mode));
+  OK(end(s));
+}
+
+TEST_F(CaptureTest, TheLegacyStreamCannotBeInvolved) {
+  EXPECT_EQ(cuStreamBeginCapture(nullptr, CU_STREAM_CAPTURE_MODE_GLOBAL),
+            CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
+  function("step");
+  CUstream s = begun(CU_STREAM_CAPTURE_MODE_GLOBAL, CU_STREAM_DEFAULT);
+  EXPECT_EQ(step(nullptr, a, 3, 1), CUDA_ERROR_STREAM_CAPTURE_IMPLICIT);
+  EXPECT_EQ(end(s), CUDA_ERROR_STREAM_CAPTURE_INVALIDATED);
+  // A stream that does not wait for it has nothing to mind.
+  s = begun();
+  OK(step(nullptr, a, 3, 1));
+  OK(end(s));
+}
+
+TEST_F(CaptureTest, WrongEnds) {
+  function("step");
+  CUstream idle = stream();
+  EXPECT_EQ(end(idle), CUDA_ERROR_ILLEGAL_STATE);
+  CUstream s = begun();
+  EXPECT_EQ(cuStreamBeginCapture(s, CU_STREAM_CAPTURE_MODE_GLOBAL),
+            CUDA_ERROR_ILLEGAL_STATE);
+  CUresult elsewhere = CUDA_SUCCESS;
+  std::thread([&] {
+    cuCtxSetCurrent(ctx);
+    CUgraph none = nullptr;
+    elsewhere = cuStreamEndCapture(s, &none);
+  }).join();
+  EXPECT_EQ(elsewhere, CUDA_ERROR_STREAM_CAPTURE_WRONG_THREAD);
+  OK(end(s));
+
+  // A side stream that is not joined, and one that ends it.
+  s = begun();
+  CUstream side = stream();
+  CUevent fork = event();
+  OK(step(s, a, 3, 1));
+  OK(cuEventRecord(fork, s));
+  OK(cuStreamWaitEvent(side, fork, 0));
+  OK(step(side, a, 3, 1));
+  EXPECT_EQ(end(s), CUDA_ERROR_STREAM_CAPTURE_UNJOINED);
+  s = begun();
+  OK(step(s, a, 3, 1));
+  OK(cuEventRecord(fork, s));
+  OK(cuStreamWaitEvent(side, fork, 0));
+  EXPECT_EQ(end(side), CUDA_ERROR_STREAM_CAPTURE_UNMATCHED);
+  EXPECT_EQ(end(s), CUDA_ERROR_STREAM_CAPTURE_INVALIDATED);
+}
+
+TEST_F(CaptureTest, CapturesDoNotMix) {
+  function("step");
+  CUstream one = begun();
+  CUstream two = begun();
+  CUevent mark = event();
+  OK(step(one, a, 3, 1));
+  OK(cuEventRecord(mark, one));
+  EXPECT_EQ(cuStreamWaitEvent(two, mark, 0), CUDA_ERROR_STREAM_CAPTURE_MERGE);
+  EXPECT_EQ(end(one), CUDA_ERROR_STREAM_CAPTURE_INVALIDATED);
+  EXPECT_EQ(end(two), CUDA_ERROR_STREAM_CAPTURE_INVALIDATED);
+  // An event from outside would be an edge to nowhere.
+  CUstream outside = stream();
+  CUevent before = event();
+  OK(cuEventRecord(before, outside));
+  one = begun();
+  EXPECT_EQ(cuStreamWaitEvent(one, before, 0),
+            CUDA_ERROR_STREAM_CAPTURE_ISOLATION);
+  EXPECT_EQ(end(one), CUDA_ERROR_STREAM_CAPTURE_INVALIDATED);
+  // Unless it is asked for.
+  one = begun();
+  OK(cuStreamWaitEvent(one, before, CU_EVENT_WAIT_EXTERNAL));
+  OK(end(one));
+  CUgraphNode node = nullptr;
+  size_t count = 1;
+  OK(cuGraphGetNodes(captured, &node, &count));
+  CUgraphNodeType type;
+  OK(cuGraphNodeGetType(node, &type));
+  EXPECT_EQ(type, CU_GRAPH_NODE_TYPE_WAIT_EVENT);
+}
+
+TEST_F(CaptureTest, GraphsAndMemoryAreCapturedToo) {
+  stepNode(graph, 3, 1, {});
+  CUgraphExec inner = instantiate(graph);
+  function("step");
+  CUstream s = begun();
+  OK(step(s, a, 0, 2));
+  OK(cuGraphLaunch(inner, s));
+  CUdeviceptr scratch = 0;
+  OK(cuMemAllocAsync(&scratch, 256, s));
+  OK(cuMemcpyDtoDAsync(scratch, a, 4, s));
+  OK(cuMemcpyDtoDAsync(a + 4, scratch, 4, s));
+  OK(cuMemFreeAsync(scratch, s));
+  OK(end(s));
+  CUgraphExec exec = instantiate(captured);
+  EXPECT_EQ(launch(exec), 7u);
+  EXPECT_EQ(launch(exec), 7u);
+  EXPECT_EQ(read(a, 2)[1], 7u);
+}
+
+TEST_F(CaptureTest, IntoAGraphOfTheProgram) {
+  function("step");
+  CUgraphNode first = stepNode(graph, 0, 2, {});
+  CUstream s = stream();
+  OK(cuStreamBeginCaptureToGraph(s, graph, &first, nullptr, 1,
+                                 CU_STREAM_CAPTURE_MODE_GLOBAL));
+  OK(step(s, a, 3, 1));
+  CUgraphExec early = nullptr;
+  EXPECT_EQ(cuGraphInstantiate(&early, graph, 0), CUDA_ERROR_INVALID_VALUE);
+  OK(end(s));
+  EXPECT_EQ(captured, graph);
+  EXPECT_EQ(launch(instantiate(graph)), 7u);
+}
+
+} // namespace
