@@ -393,7 +393,8 @@ CUresult CUDAAPI cuCtxGetCacheConfig(CUfunc_cache *config) {
 
 CUresult CUDAAPI cuCtxSetCacheConfig(CUfunc_cache config) {
   return inContext("cuCtxSetCacheConfig", [&](CUctx_st &ctx) -> CUresult {
-    if (config < CU_FUNC_CACHE_PREFER_NONE || config > CU_FUNC_CACHE_PREFER_EQUAL)
+    if (config < CU_FUNC_CACHE_PREFER_NONE ||
+        config > CU_FUNC_CACHE_PREFER_EQUAL)
       return CUDA_ERROR_INVALID_VALUE;
     ctx.cacheConfig = config;
     return CUDA_SUCCESS;

@@ -67,8 +67,8 @@ static CUresult checkSide(const Side &side, const CopyWork &work, bool write) {
   }
   for (size_t slice = 0; slice != work.slices; ++slice)
     for (size_t row = 0; row != work.rows; ++row)
-      if (auto fault = memory.check(-1, side.rowAt(slice, row), work.width,
-                                    write))
+      if (auto fault =
+              memory.check(-1, side.rowAt(slice, row), work.width, write))
         return refuse(CUDA_ERROR_INVALID_VALUE, fault->message);
   return CUDA_SUCCESS;
 }
@@ -82,9 +82,9 @@ CUresult checkCopy(const CopyWork &work) {
 }
 
 // Where a UNIFIED pointer points is for the memory to say.
-static CUresult makeSide(CUmemorytype type, const void *host, CUdeviceptr device,
-                         size_t pitch, size_t height, size_t x, size_t y,
-                         size_t z, Side &side) {
+static CUresult makeSide(CUmemorytype type, const void *host,
+                         CUdeviceptr device, size_t pitch, size_t height,
+                         size_t x, size_t y, size_t z, Side &side) {
   uint64_t base = 0;
   switch (type) {
   case CU_MEMORYTYPE_HOST:
@@ -311,11 +311,10 @@ CUresult CUDAAPI cuMemcpy(CUdeviceptr dst, CUdeviceptr src, size_t bytes) {
 
 CUresult CUDAAPI cuMemcpyAsync(CUdeviceptr dst, CUdeviceptr src, size_t bytes,
                                CUstream stream) {
-  return flat("cuMemcpyAsync", When::Async, stream, bytes,
-              [&](CopyWork &work) {
-                work.dst = anySide(dst);
-                work.src = anySide(src);
-              });
+  return flat("cuMemcpyAsync", When::Async, stream, bytes, [&](CopyWork &work) {
+    work.dst = anySide(dst);
+    work.src = anySide(src);
+  });
 }
 
 CUresult CUDAAPI cuMemcpyHtoD_v2(CUdeviceptr dst, const void *src,

@@ -18,9 +18,9 @@ namespace cudasim::driver {
 CUresult findDevice(CUdevice ordinal, Device *&device) {
   Driver &self = driver();
   if (ordinal < 0 || size_t(ordinal) >= self.devices.size())
-    return refuse(CUDA_ERROR_INVALID_DEVICE,
-                  "device " + Twine(ordinal) + " is not one of " +
-                      Twine(self.devices.size()));
+    return refuse(CUDA_ERROR_INVALID_DEVICE, "device " + Twine(ordinal) +
+                                                 " is not one of " +
+                                                 Twine(self.devices.size()));
   device = &self.devices[ordinal];
   return CUDA_SUCCESS;
 }
@@ -128,15 +128,15 @@ CUresult CUDAAPI cuDeviceTotalMem_v2(size_t *bytes, CUdevice ordinal) {
 
 CUresult CUDAAPI cuDeviceGetAttribute(int *value, CUdevice_attribute attribute,
                                       CUdevice ordinal) {
-  return onDevice(
-      "cuDeviceGetAttribute", ordinal, [&](Device &device) -> CUresult {
-        std::optional<int> found =
-            attributeOf(*device.model, ordinal, attribute);
-        if (!value || !found)
-          return CUDA_ERROR_INVALID_VALUE;
-        *value = *found;
-        return CUDA_SUCCESS;
-      });
+  return onDevice("cuDeviceGetAttribute", ordinal,
+                  [&](Device &device) -> CUresult {
+                    std::optional<int> found =
+                        attributeOf(*device.model, ordinal, attribute);
+                    if (!value || !found)
+                      return CUDA_ERROR_INVALID_VALUE;
+                    *value = *found;
+                    return CUDA_SUCCESS;
+                  });
 }
 
 CUresult CUDAAPI cuDeviceComputeCapability(int *major, int *minor,
@@ -152,37 +152,36 @@ CUresult CUDAAPI cuDeviceComputeCapability(int *major, int *minor,
 }
 
 CUresult CUDAAPI cuDeviceGetProperties(CUdevprop *out, CUdevice ordinal) {
-  return onDevice(
-      "cuDeviceGetProperties", ordinal, [&](Device &device) -> CUresult {
-        if (!out)
-          return CUDA_ERROR_INVALID_VALUE;
-        const DeviceModel &model = *device.model;
-        *out = {};
-        out->maxThreadsPerBlock = model.maxThreadsPerBlock;
-        out->maxThreadsDim[0] = out->maxThreadsDim[1] = kMaxBlockXY;
-        out->maxThreadsDim[2] = kMaxBlockZ;
-        out->maxGridSize[0] = kMaxGridX;
-        out->maxGridSize[1] = out->maxGridSize[2] = kMaxGridYZ;
-        out->sharedMemPerBlock = model.sharedPerBlock;
-        out->totalConstantMemory = 65536;
-        out->SIMDWidth = 32;
-        out->memPitch = kMaxPitch;
-        out->regsPerBlock = model.registersPerMultiprocessor;
-        out->clockRate = model.clockKHz;
-        out->textureAlign = 512;
-        return CUDA_SUCCESS;
-      });
+  return onDevice("cuDeviceGetProperties", ordinal,
+                  [&](Device &device) -> CUresult {
+                    if (!out)
+                      return CUDA_ERROR_INVALID_VALUE;
+                    const DeviceModel &model = *device.model;
+                    *out = {};
+                    out->maxThreadsPerBlock = model.maxThreadsPerBlock;
+                    out->maxThreadsDim[0] = out->maxThreadsDim[1] = kMaxBlockXY;
+                    out->maxThreadsDim[2] = kMaxBlockZ;
+                    out->maxGridSize[0] = kMaxGridX;
+                    out->maxGridSize[1] = out->maxGridSize[2] = kMaxGridYZ;
+                    out->sharedMemPerBlock = model.sharedPerBlock;
+                    out->totalConstantMemory = 65536;
+                    out->SIMDWidth = 32;
+                    out->memPitch = kMaxPitch;
+                    out->regsPerBlock = model.registersPerMultiprocessor;
+                    out->clockRate = model.clockKHz;
+                    out->textureAlign = 512;
+                    return CUDA_SUCCESS;
+                  });
 }
 
 CUresult CUDAAPI cuDeviceGetPCIBusId(char *text, int bytes, CUdevice ordinal) {
-  return onDevice("cuDeviceGetPCIBusId", ordinal,
-                  [&](Device &device) -> CUresult {
-                    if (!text || bytes < 13)
-                      return CUDA_ERROR_INVALID_VALUE;
-                    std::snprintf(text, size_t(bytes), "%s",
-                                  busIdOf(device).c_str());
-                    return CUDA_SUCCESS;
-                  });
+  return onDevice(
+      "cuDeviceGetPCIBusId", ordinal, [&](Device &device) -> CUresult {
+        if (!text || bytes < 13)
+          return CUDA_ERROR_INVALID_VALUE;
+        std::snprintf(text, size_t(bytes), "%s", busIdOf(device).c_str());
+        return CUDA_SUCCESS;
+      });
 }
 
 CUresult CUDAAPI cuDeviceGetByPCIBusId(CUdevice *out, const char *text) {

@@ -35,8 +35,7 @@ std::string describe(const Work &work) {
       raw_string_ostream(text)
           << "kernel '" << w.function->info->name << "' <<<(" << w.grid.x << ","
           << w.grid.y << "," << w.grid.z << "), (" << w.block.x << ","
-          << w.block.y << "," << w.block.z << "), " << w.dynamicShared
-          << ">>>";
+          << w.block.y << "," << w.block.z << "), " << w.dynamicShared << ">>>";
       return text;
     }
     std::string operator()(const CopyWork &w) {
@@ -48,9 +47,7 @@ std::string describe(const Work &work) {
              " bytes at " + hex(w.dst);
     }
     std::string operator()(const HostWork &) { return "a host function"; }
-    std::string operator()(const CallbackWork &) {
-      return "a stream callback";
-    }
+    std::string operator()(const CallbackWork &) { return "a stream callback"; }
     std::string operator()(const ChildWork &) { return "a child graph"; }
     std::string operator()(const RecordWork &) { return "an event record"; }
     std::string operator()(const WaitWork &) { return "an event wait"; }
@@ -124,8 +121,7 @@ double kernelMicros(const CUctx_st &ctx, const KernelWork &work,
 /// A kernel that is running: kept between its turns.
 class KernelRun {
 public:
-  KernelRun(CUctx_st &ctx, KernelWork work)
-      : ctx(ctx), work(std::move(work)) {}
+  KernelRun(CUctx_st &ctx, KernelWork work) : ctx(ctx), work(std::move(work)) {}
 
   Outcome operator()() {
     if (!grid) {
@@ -196,21 +192,22 @@ Outcome runCopy(const CUctx_st &ctx, const CopyWork &work) {
     return memory.copy(to, from, bytes);
   };
   bool solid = work.slices == 1 &&
-               (work.rows == 1 || (work.src.pitch == work.width &&
-                                   work.dst.pitch == work.width));
+               (work.rows == 1 ||
+                (work.src.pitch == work.width && work.dst.pitch == work.width));
   if (solid) {
-    uint64_t from = work.staged ? reinterpret_cast<uint64_t>(work.staged->data())
-                                : work.src.address;
+    uint64_t from = work.staged
+                        ? reinterpret_cast<uint64_t>(work.staged->data())
+                        : work.src.address;
     if (auto bad = move(work.dst.address, from, work.width * work.rows))
       return fail(describe(work), *bad);
     return {CUDA_SUCCESS, copyMicros(ctx, work)};
   }
   for (size_t slice = 0; slice != work.slices; ++slice)
     for (size_t row = 0; row != work.rows; ++row) {
-      uint64_t from =
-          work.staged ? reinterpret_cast<uint64_t>(work.staged->data()) +
-                            (slice * work.rows + row) * work.width
-                      : work.src.rowAt(slice, row);
+      uint64_t from = work.staged
+                          ? reinterpret_cast<uint64_t>(work.staged->data()) +
+                                (slice * work.rows + row) * work.width
+                          : work.src.rowAt(slice, row);
       if (auto bad = move(work.dst.rowAt(slice, row), from, work.width))
         return fail(describe(work), *bad);
     }
@@ -225,8 +222,7 @@ Outcome runSet(const CUctx_st &ctx, const SetWork &work) {
       return fail(describe(work), *bad);
   double bytes = double(work.width) * work.rows * work.elementBytes;
   return {CUDA_SUCCESS,
-          kCopyMicros +
-              bytes / ctx.device->model->memoryBytesPerSecond * 1e6};
+          kCopyMicros + bytes / ctx.device->model->memoryBytesPerSecond * 1e6};
 }
 
 Outcome runFree(const FreeWork &work) {

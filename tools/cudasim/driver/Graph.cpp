@@ -371,8 +371,8 @@ static CUresult changeEdges(const char *name, CUgraph handle,
         return refuse(CUDA_ERROR_INVALID_VALUE,
                       "an edge needs two nodes of the graph");
       if (hasEdge(from[i], to[i]) == add)
-        return refuse(CUDA_ERROR_INVALID_VALUE,
-                      add ? "the edge exists already" : "there is no such edge");
+        return refuse(CUDA_ERROR_INVALID_VALUE, add ? "the edge exists already"
+                                                    : "there is no such edge");
     }
     for (size_t i = 0; i != count; ++i) {
       if (add)
@@ -419,18 +419,17 @@ CUresult CUDAAPI cuGraphRemoveDependencies_v2(CUgraph graph,
 }
 
 CUresult CUDAAPI cuGraphDestroyNode(CUgraphNode handle) {
-  return onNode("cuGraphDestroyNode", handle,
-                [&](CUgraphNode_st &node) -> CUresult {
-                  while (!node.after.empty())
-                    removeEdge(node.after.back(), handle);
-                  while (!node.before.empty())
-                    removeEdge(handle, node.before.back());
-                  graphHandles().nodes.erase(handle);
-                  erase_if(node.graph->nodes, [&](const auto &each) {
-                    return each.get() == handle;
-                  });
-                  return CUDA_SUCCESS;
-                });
+  return onNode(
+      "cuGraphDestroyNode", handle, [&](CUgraphNode_st &node) -> CUresult {
+        while (!node.after.empty())
+          removeEdge(node.after.back(), handle);
+        while (!node.before.empty())
+          removeEdge(handle, node.before.back());
+        graphHandles().nodes.erase(handle);
+        erase_if(node.graph->nodes,
+                 [&](const auto &each) { return each.get() == handle; });
+        return CUDA_SUCCESS;
+      });
 }
 
 CUresult CUDAAPI cuGraphNodeGetType(CUgraphNode handle, CUgraphNodeType *type) {

@@ -76,10 +76,9 @@ static CUresult instantiate(const char *name, CUgraphExec *out, CUgraph graph,
   return inContext(name, [&](CUctx_st &ctx) -> CUresult {
     if (result)
       *result = CUDA_GRAPH_INSTANTIATE_ERROR;
-    unsigned long long known =
-        CUDA_GRAPH_INSTANTIATE_FLAG_AUTO_FREE_ON_LAUNCH |
-        CUDA_GRAPH_INSTANTIATE_FLAG_UPLOAD |
-        CUDA_GRAPH_INSTANTIATE_FLAG_USE_NODE_PRIORITY;
+    unsigned long long known = CUDA_GRAPH_INSTANTIATE_FLAG_AUTO_FREE_ON_LAUNCH |
+                               CUDA_GRAPH_INSTANTIATE_FLAG_UPLOAD |
+                               CUDA_GRAPH_INSTANTIATE_FLAG_USE_NODE_PRIORITY;
     if (flags & CUDA_GRAPH_INSTANTIATE_FLAG_DEVICE_LAUNCH)
       return refuse(CUDA_ERROR_NOT_SUPPORTED,
                     "launches of graphs by devices are not simulated");
@@ -174,25 +173,24 @@ CUresult CUDAAPI cuGraphExecGetFlags(CUgraphExec handle, cuuint64_t *flags) {
 //===--- launching ----------------------------------------------------------//
 
 CUresult CUDAAPI cuGraphLaunch(CUgraphExec handle, CUstream streamHandle) {
-  return onExec(
-      "cuGraphLaunch", handle,
-      [&](CUctx_st &ctx, CUgraphExec_st &exec) -> CUresult {
-        CUstream stream = nullptr;
-        if (CUresult bad = findStream(ctx, streamHandle, stream))
-          return bad;
-        if (stream->capture)
-          return submit(stream, ChildWork{cloneGraph(*exec.graph)});
-        if (stream->kind == CUstream_st::Kind::Legacy)
-          if (CUresult bad = forbidImplicit(*stream->ctx))
-            return bad;
-        OpRef head = makeOp(*stream->ctx, EmptyWork(), stream);
-        // Launches of one executable graph come one after another.
-        if (exec.last)
-          head->after.push_back(exec.last);
-        exec.last = launchGraph(*stream->ctx, *exec.graph, stream,
-                                append(stream, std::move(head)));
-        return CUDA_SUCCESS;
-      });
+  return onExec("cuGraphLaunch", handle,
+                [&](CUctx_st &ctx, CUgraphExec_st &exec) -> CUresult {
+                  CUstream stream = nullptr;
+                  if (CUresult bad = findStream(ctx, streamHandle, stream))
+                    return bad;
+                  if (stream->capture)
+                    return submit(stream, ChildWork{cloneGraph(*exec.graph)});
+                  if (stream->kind == CUstream_st::Kind::Legacy)
+                    if (CUresult bad = forbidImplicit(*stream->ctx))
+                      return bad;
+                  OpRef head = makeOp(*stream->ctx, EmptyWork(), stream);
+                  // Launches of one executable graph come one after another.
+                  if (exec.last)
+                    head->after.push_back(exec.last);
+                  exec.last = launchGraph(*stream->ctx, *exec.graph, stream,
+                                          append(stream, std::move(head)));
+                  return CUDA_SUCCESS;
+                });
 }
 
 CUresult CUDAAPI cuGraphUpload(CUgraphExec handle, CUstream streamHandle) {
@@ -246,15 +244,15 @@ static CUresult setKernel(const char *name, CUgraphExec exec, CUgraphNode node,
       });
 }
 
-CUresult CUDAAPI cuGraphExecKernelNodeSetParams(
-    CUgraphExec exec, CUgraphNode node,
-    const CUDA_KERNEL_NODE_PARAMS_v1 *params) {
+CUresult CUDAAPI
+cuGraphExecKernelNodeSetParams(CUgraphExec exec, CUgraphNode node,
+                               const CUDA_KERNEL_NODE_PARAMS_v1 *params) {
   return setKernel("cuGraphExecKernelNodeSetParams", exec, node, params);
 }
 
-CUresult CUDAAPI cuGraphExecKernelNodeSetParams_v2(
-    CUgraphExec exec, CUgraphNode node,
-    const CUDA_KERNEL_NODE_PARAMS_v2 *params) {
+CUresult CUDAAPI
+cuGraphExecKernelNodeSetParams_v2(CUgraphExec exec, CUgraphNode node,
+                                  const CUDA_KERNEL_NODE_PARAMS_v2 *params) {
   return setKernel("cuGraphExecKernelNodeSetParams_v2", exec, node, params);
 }
 
@@ -479,8 +477,8 @@ CUresult CUDAAPI cuGraphExecChildGraphNodeSetParams(CUgraphExec handle,
   return onExec("cuGraphExecChildGraphNodeSetParams", handle,
                 [&](CUctx_st &, CUgraphExec_st &exec) -> CUresult {
                   CUgraphNode twin = findTwin(*exec.graph, node);
-                  auto *work = twin ? std::get_if<ChildWork>(&twin->work)
-                                    : nullptr;
+                  auto *work =
+                      twin ? std::get_if<ChildWork>(&twin->work) : nullptr;
                   if (!work || !isGraph(child))
                     return CUDA_ERROR_INVALID_VALUE;
                   if (compare(*work->graph, *child).result !=

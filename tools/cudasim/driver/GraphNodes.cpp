@@ -178,9 +178,9 @@ CUresult readAny(CUctx_st &ctx, CUgraphNodeParams &p, Work &work) {
   case CU_GRAPH_NODE_TYPE_MEM_FREE:
     return readFree(p.free.dptr, work);
   default:
-    return refuse(CUDA_ERROR_NOT_SUPPORTED,
-                  "graph nodes of type " + Twine(int(p.type)) +
-                      " are not simulated");
+    return refuse(CUDA_ERROR_NOT_SUPPORTED, "graph nodes of type " +
+                                                Twine(int(p.type)) +
+                                                " are not simulated");
   }
 }
 
@@ -220,9 +220,9 @@ CUresult CUDAAPI cuGraphAddEmptyNode(CUgraphNode *out, CUgraph graph,
              [](CUctx_st &, Work &) { return CUDA_SUCCESS; });
 }
 
-CUresult CUDAAPI cuGraphAddKernelNode(
-    CUgraphNode *out, CUgraph graph, const CUgraphNode *after, size_t count,
-    const CUDA_KERNEL_NODE_PARAMS_v1 *params) {
+CUresult CUDAAPI
+cuGraphAddKernelNode(CUgraphNode *out, CUgraph graph, const CUgraphNode *after,
+                     size_t count, const CUDA_KERNEL_NODE_PARAMS_v1 *params) {
   return add("cuGraphAddKernelNode", out, graph, after, count,
              [&](CUctx_st &ctx, Work &work) -> CUresult {
                if (!params)
@@ -387,8 +387,8 @@ template <typename P> static void giveKernel(KernelWork &work, P &p) {
   p.extra = nullptr;
 }
 
-CUresult CUDAAPI cuGraphKernelNodeGetParams(CUgraphNode node,
-                                            CUDA_KERNEL_NODE_PARAMS_v1 *params) {
+CUresult CUDAAPI cuGraphKernelNodeGetParams(
+    CUgraphNode node, CUDA_KERNEL_NODE_PARAMS_v1 *params) {
   return onWork<KernelWork>("cuGraphKernelNodeGetParams", node,
                             [&](CUctx_st &, KernelWork &work) -> CUresult {
                               if (!params)
@@ -454,9 +454,9 @@ CUresult CUDAAPI cuGraphKernelNodeGetAttribute(CUgraphNode node,
                             });
 }
 
-CUresult CUDAAPI cuGraphKernelNodeSetAttribute(
-    CUgraphNode node, CUkernelNodeAttrID id,
-    const CUkernelNodeAttrValue *value) {
+CUresult CUDAAPI
+cuGraphKernelNodeSetAttribute(CUgraphNode node, CUkernelNodeAttrID id,
+                              const CUkernelNodeAttrValue *value) {
   return onWork<KernelWork>("cuGraphKernelNodeSetAttribute", node,
                             [&](CUctx_st &, KernelWork &work) -> CUresult {
                               if (!value)
@@ -473,16 +473,18 @@ CUresult CUDAAPI cuGraphKernelNodeSetAttribute(
 
 CUresult CUDAAPI cuGraphKernelNodeCopyAttributes(CUgraphNode dst,
                                                  CUgraphNode src) {
-  return onWork<KernelWork>(
-      "cuGraphKernelNodeCopyAttributes", dst,
-      [&](CUctx_st &, KernelWork &to) -> CUresult {
-        auto *from = isNode(src) ? std::get_if<KernelWork>(&src->work) : nullptr;
-        if (!from)
-          return CUDA_ERROR_INVALID_VALUE;
-        to.cooperative = from->cooperative;
-        to.priority = from->priority;
-        return CUDA_SUCCESS;
-      });
+  return onWork<KernelWork>("cuGraphKernelNodeCopyAttributes", dst,
+                            [&](CUctx_st &, KernelWork &to) -> CUresult {
+                              auto *from =
+                                  isNode(src)
+                                      ? std::get_if<KernelWork>(&src->work)
+                                      : nullptr;
+                              if (!from)
+                                return CUDA_ERROR_INVALID_VALUE;
+                              to.cooperative = from->cooperative;
+                              to.priority = from->priority;
+                              return CUDA_SUCCESS;
+                            });
 }
 
 CUresult CUDAAPI cuGraphMemcpyNodeGetParams(CUgraphNode node,
@@ -532,9 +534,8 @@ CUresult CUDAAPI cuGraphMemsetNodeGetParams(CUgraphNode node,
                          [&](CUctx_st &, SetWork &work) -> CUresult {
                            if (!params)
                              return CUDA_ERROR_INVALID_VALUE;
-                           *params = {work.dst,          work.pitch,
-                                      work.value,        work.elementBytes,
-                                      work.width,        work.rows};
+                           *params = {work.dst,          work.pitch, work.value,
+                                      work.elementBytes, work.width, work.rows};
                            return CUDA_SUCCESS;
                          });
 }

@@ -56,22 +56,21 @@ CUresult Limits::shape() const {
 CUresult Limits::shared(const CUfunc_st &function) const {
   if (request.dynamicShared <= function.maxDynamicShared)
     return CUDA_SUCCESS;
-  return refused(
-      CUDA_ERROR_INVALID_VALUE,
-      Twine(request.dynamicShared) +
-          " bytes of dynamic shared memory, but "
-          "CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES is " +
-          Twine(function.maxDynamicShared) + " (up to " +
-          Twine(int64_t(model.sharedPerBlockOptin) -
-                int64_t(info.staticSharedBytes)) +
-          " can be set)");
+  return refused(CUDA_ERROR_INVALID_VALUE,
+                 Twine(request.dynamicShared) +
+                     " bytes of dynamic shared memory, but "
+                     "CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES is " +
+                     Twine(function.maxDynamicShared) + " (up to " +
+                     Twine(int64_t(model.sharedPerBlockOptin) -
+                           int64_t(info.staticSharedBytes)) +
+                     " can be set)");
 }
 
 CUresult Limits::resources() const {
   const Grid &block = request.block;
   const uint32_t *needed = info.requiredBlock;
-  if (needed[0] != 0 && (block.x != needed[0] || block.y != needed[1] ||
-                         block.z != needed[2]))
+  if (needed[0] != 0 &&
+      (block.x != needed[0] || block.y != needed[1] || block.z != needed[2]))
     return refused(CUDA_ERROR_INVALID_VALUE,
                    "the block is " + Twine(block.x) + "x" + Twine(block.y) +
                        "x" + Twine(block.z) + ", but .reqntid is " +
@@ -99,11 +98,10 @@ CUresult Limits::check(const CUfunc_st &function) const {
     return bad;
   if (!request.cooperative)
     return CUDA_SUCCESS;
-  int perPart = occupancyOf(model, int(request.block.count()),
-                            int(info.registers),
-                            uint64_t(info.staticSharedBytes) +
-                                request.dynamicShared)
-                    .blocksPerMultiprocessor;
+  int perPart =
+      occupancyOf(model, int(request.block.count()), int(info.registers),
+                  uint64_t(info.staticSharedBytes) + request.dynamicShared)
+          .blocksPerMultiprocessor;
   uint64_t room = uint64_t(perPart) * uint64_t(model.multiprocessors);
   if (request.grid.count() > room)
     return refused(CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE,
@@ -237,8 +235,7 @@ static CUresult readAttributes(const CUlaunchConfig &config,
     }
     default:
       driver().report("cuLaunchKernelEx: launch attribute " +
-                      std::to_string(int(attribute.id)) +
-                      " is not simulated");
+                      std::to_string(int(attribute.id)) + " is not simulated");
       return CUDA_ERROR_NOT_SUPPORTED;
     }
   }

@@ -84,8 +84,8 @@ static CUresult loadLibrary(CUlibrary *out, const void *image,
 
 CUresult CUDAAPI cuLibraryLoadData(CUlibrary *out, const void *code,
                                    CUjit_option *options, void **values,
-                                   unsigned count, CUlibraryOption *,
-                                   void **, unsigned) {
+                                   unsigned count, CUlibraryOption *, void **,
+                                   unsigned) {
   return inDriver("cuLibraryLoadData", [&]() -> CUresult {
     if (count != 0 && (!options || !values))
       return CUDA_ERROR_INVALID_VALUE;
@@ -162,16 +162,15 @@ CUresult CUDAAPI cuLibraryGetKernelCount(unsigned *count, CUlibrary handle) {
 
 CUresult CUDAAPI cuLibraryEnumerateKernels(CUkernel *out, unsigned room,
                                            CUlibrary handle) {
-  return onLibrary("cuLibraryEnumerateKernels", handle,
-                   [&](CUlib_st &library) -> CUresult {
-                     if (!out || room == 0)
-                       return CUDA_ERROR_INVALID_VALUE;
-                     size_t count =
-                         std::min<size_t>(room, library.kernels.size());
-                     for (size_t i = 0; i != count; ++i)
-                       out[i] = library.kernels[i].get();
-                     return CUDA_SUCCESS;
-                   });
+  return onLibrary(
+      "cuLibraryEnumerateKernels", handle, [&](CUlib_st &library) -> CUresult {
+        if (!out || room == 0)
+          return CUDA_ERROR_INVALID_VALUE;
+        size_t count = std::min<size_t>(room, library.kernels.size());
+        for (size_t i = 0; i != count; ++i)
+          out[i] = library.kernels[i].get();
+        return CUDA_SUCCESS;
+      });
 }
 
 // These mean the library as the current context has it.
@@ -200,19 +199,19 @@ CUresult CUDAAPI cuLibraryGetModule(CUmodule *out, CUlibrary handle) {
 
 CUresult CUDAAPI cuLibraryGetGlobal(CUdeviceptr *address, size_t *bytes,
                                     CUlibrary handle, const char *name) {
-  return inLibraryModule(
-      "cuLibraryGetGlobal", handle, [&](CUmod_st &module) -> CUresult {
-        if (!name || (!address && !bytes))
-          return CUDA_ERROR_INVALID_VALUE;
-        auto placed = module.instance->find(name);
-        if (!placed)
-          return CUDA_ERROR_NOT_FOUND;
-        if (address)
-          *address = placed->address;
-        if (bytes)
-          *bytes = placed->bytes;
-        return CUDA_SUCCESS;
-      });
+  return inLibraryModule("cuLibraryGetGlobal", handle,
+                         [&](CUmod_st &module) -> CUresult {
+                           if (!name || (!address && !bytes))
+                             return CUDA_ERROR_INVALID_VALUE;
+                           auto placed = module.instance->find(name);
+                           if (!placed)
+                             return CUDA_ERROR_NOT_FOUND;
+                           if (address)
+                             *address = placed->address;
+                           if (bytes)
+                             *bytes = placed->bytes;
+                           return CUDA_SUCCESS;
+                         });
 }
 
 //===--- kernels ------------------------------------------------------------//

@@ -30,9 +30,9 @@ CUresult CUDAAPI cuMemAlloc_v2(CUdeviceptr *out, size_t bytes) {
       return CUDA_ERROR_INVALID_VALUE;
     auto address = driver().memory->allocate(ctx.device->ordinal, bytes);
     if (!address)
-      return refuse(CUDA_ERROR_OUT_OF_MEMORY,
-                    "no room for " + Twine(bytes) + " bytes on device " +
-                        Twine(ctx.device->ordinal));
+      return refuse(CUDA_ERROR_OUT_OF_MEMORY, "no room for " + Twine(bytes) +
+                                                  " bytes on device " +
+                                                  Twine(ctx.device->ordinal));
     hold(*address, Holding::Kind::Device, ctx, bytes);
     *out = *address;
     return CUDA_SUCCESS;
@@ -45,7 +45,8 @@ CUresult CUDAAPI cuMemAllocPitch_v2(CUdeviceptr *out, size_t *pitch,
   return inContext("cuMemAllocPitch_v2", [&](CUctx_st &ctx) -> CUresult {
     if (CUresult bad = forbidInCapture())
       return bad;
-    if (!out || !pitch || width == 0 || rows == 0 || width > size_t(kMaxPitch) ||
+    if (!out || !pitch || width == 0 || rows == 0 ||
+        width > size_t(kMaxPitch) ||
         (elementBytes != 4 && elementBytes != 8 && elementBytes != 16))
       return CUDA_ERROR_INVALID_VALUE;
     uint64_t rowBytes = alignTo(width, kPitchAlignment);

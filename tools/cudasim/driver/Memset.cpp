@@ -15,8 +15,8 @@ CUresult checkSet(const SetWork &work) {
   if (work.width == 0 || work.rows == 0)
     return CUDA_SUCCESS;
   bool overflow = false;
-  uint64_t rowBytes = SaturatingMultiply<uint64_t>(
-      work.width, work.elementBytes, &overflow);
+  uint64_t rowBytes =
+      SaturatingMultiply<uint64_t>(work.width, work.elementBytes, &overflow);
   if (overflow || (work.rows > 1 && work.pitch < rowBytes))
     return refuse(CUDA_ERROR_INVALID_VALUE,
                   "a pitch of " + Twine(work.pitch) +
@@ -69,8 +69,7 @@ CUresult CUDAAPI cuMemsetD16_v2(CUdeviceptr dst, unsigned short value,
   return set("cuMemsetD16_v2", true, nullptr, row(dst, value, 2, count));
 }
 
-CUresult CUDAAPI cuMemsetD32_v2(CUdeviceptr dst, unsigned value,
-                                size_t count) {
+CUresult CUDAAPI cuMemsetD32_v2(CUdeviceptr dst, unsigned value, size_t count) {
   return set("cuMemsetD32_v2", true, nullptr, row(dst, value, 4, count));
 }
 

@@ -27,7 +27,8 @@ const PartFacts &factsOf(const DeviceModel &model) {
   llvm_unreachable("every part that options can name has its facts");
 }
 
-std::optional<int> attributeOf(const DeviceModel &m, int ordinal, int attribute) {
+std::optional<int> attributeOf(const DeviceModel &m, int ordinal,
+                               int attribute) {
   switch (attribute) {
   case CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_BLOCK:
     return m.maxThreadsPerBlock;

@@ -61,8 +61,9 @@ static CUresult refuseBinary(const void *image) {
   if (!what)
     return CUDA_SUCCESS;
   driver().report((Twine("the image is ") + what +
-                  ": the simulated GPU runs PTX only (give it what "
-                  "nvrtcGetPTX returns)").str());
+                   ": the simulated GPU runs PTX only (give it what "
+                   "nvrtcGetPTX returns)")
+                      .str());
   return CUDA_ERROR_NO_BINARY_FOR_GPU;
 }
 
@@ -302,18 +303,18 @@ CUresult CUDAAPI cuModuleUnload(CUmodule handle) {
 
 CUresult CUDAAPI cuModuleGetFunction(CUfunction *out, CUmodule handle,
                                      const char *name) {
-  return onModule(
-      "cuModuleGetFunction", handle,
-      [&](CUctx_st &, CUmod_st &module) -> CUresult {
-        if (!out || !name || !*name)
-          return CUDA_ERROR_INVALID_VALUE;
-        const KernelInfo *info = module.program->findKernel(name);
-        if (!info)
-          return refuse(CUDA_ERROR_NOT_FOUND,
-                        Twine("the module has no kernel '") + name + "'");
-        *out = module.functions[info->index].get();
-        return CUDA_SUCCESS;
-      });
+  return onModule("cuModuleGetFunction", handle,
+                  [&](CUctx_st &, CUmod_st &module) -> CUresult {
+                    if (!out || !name || !*name)
+                      return CUDA_ERROR_INVALID_VALUE;
+                    const KernelInfo *info = module.program->findKernel(name);
+                    if (!info)
+                      return refuse(CUDA_ERROR_NOT_FOUND,
+                                    Twine("the module has no kernel '") + name +
+                                        "'");
+                    *out = module.functions[info->index].get();
+                    return CUDA_SUCCESS;
+                  });
 }
 
 CUresult CUDAAPI cuModuleGetFunctionCount(unsigned *count, CUmodule handle) {

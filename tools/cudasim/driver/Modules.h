@@ -9,8 +9,8 @@ namespace cudasim::driver {
 class JitOptions {
 public:
   JitOptions(unsigned count, CUjit_option *options, void **values)
-      : count(options && values ? count : 0), options(options),
-        values(values) {}
+      : count(options && values ? count : 0), options(options), values(values) {
+  }
   /// Fills the caller's buffers; cut where they are too small.
   void finish(llvm::StringRef info, llvm::StringRef errors, float millis) const;
 

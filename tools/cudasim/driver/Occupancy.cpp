@@ -98,9 +98,11 @@ CUresult CUDAAPI cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(
                       blocks, function, threads, dynamicShared, flags);
 }
 
-CUresult CUDAAPI cuOccupancyMaxPotentialBlockSize(
-    int *minGrid, int *threads, CUfunction function,
-    CUoccupancyB2DSize sharedOf, size_t dynamicShared, int limit) {
+CUresult CUDAAPI cuOccupancyMaxPotentialBlockSize(int *minGrid, int *threads,
+                                                  CUfunction function,
+                                                  CUoccupancyB2DSize sharedOf,
+                                                  size_t dynamicShared,
+                                                  int limit) {
   return bestBlock("cuOccupancyMaxPotentialBlockSize", minGrid, threads,
                    function, sharedOf, dynamicShared, limit);
 }

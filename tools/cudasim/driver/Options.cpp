@@ -114,9 +114,9 @@ Error OptionsParser::parseDevices(const Word &word) {
     named.push_back(model);
   }
   if (named.size() > kMaxDevices)
-    return at(word.valueAt) << "'device' names " << named.size()
-                            << " devices, but there are at most "
-                            << kMaxDevices;
+    return at(word.valueAt)
+           << "'device' names " << named.size()
+           << " devices, but there are at most " << kMaxDevices;
   return Error::success();
 }
 
@@ -154,8 +154,8 @@ Error OptionsParser::apply(const Word &word) {
   }
   if (word.key == "fma") {
     if (word.value != "never" && word.value != "greedy")
-      return at(word.valueAt) << "'fma' is '" << word.value
-                              << "', but it takes never or greedy";
+      return at(word.valueAt)
+             << "'fma' is '" << word.value << "', but it takes never or greedy";
     options.contract = word.value == "greedy";
     return Error::success();
   }

@@ -27,7 +27,8 @@ CUresult attributeOfPointer(void *out, CUpointer_attribute attribute,
   case CU_POINTER_ATTRIBUTE_CONTEXT:
     return give(out, held->ctx);
   case CU_POINTER_ATTRIBUTE_MEMORY_TYPE:
-    return give(out, unsigned(host ? CU_MEMORYTYPE_HOST : CU_MEMORYTYPE_DEVICE));
+    return give(out,
+                unsigned(host ? CU_MEMORYTYPE_HOST : CU_MEMORYTYPE_DEVICE));
   case CU_POINTER_ATTRIBUTE_DEVICE_POINTER:
     return give(out, address);
   case CU_POINTER_ATTRIBUTE_HOST_POINTER:

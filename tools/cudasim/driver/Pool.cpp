@@ -45,14 +45,13 @@ CUresult CUDAAPI cuDeviceGetMemPool(CUmemoryPool *out, CUdevice ordinal) {
 }
 
 CUresult CUDAAPI cuDeviceSetMemPool(CUdevice ordinal, CUmemoryPool pool) {
-  return poolOfDevice("cuDeviceSetMemPool", ordinal,
-                      [&](Device &device) -> CUresult {
-                        if (!driver().pools.has(pool) ||
-                            pool->device != &device)
-                          return CUDA_ERROR_INVALID_VALUE;
-                        device.currentPool = pool;
-                        return CUDA_SUCCESS;
-                      });
+  return poolOfDevice(
+      "cuDeviceSetMemPool", ordinal, [&](Device &device) -> CUresult {
+        if (!driver().pools.has(pool) || pool->device != &device)
+          return CUDA_ERROR_INVALID_VALUE;
+        device.currentPool = pool;
+        return CUDA_SUCCESS;
+      });
 }
 
 CUresult CUDAAPI cuMemPoolCreate(CUmemoryPool *out,
@@ -156,54 +155,53 @@ CUresult CUDAAPI cuMemPoolGetAttribute(CUmemoryPool handle,
 CUresult CUDAAPI cuMemPoolSetAttribute(CUmemoryPool handle,
                                        CUmemPool_attribute attribute,
                                        void *value) {
-  return onPool("cuMemPoolSetAttribute", handle,
-                [&](CUmemPoolHandle_st &pool) -> CUresult {
-                  if (!value)
-                    return CUDA_ERROR_INVALID_VALUE;
-                  if (int *reuse = reuseAttribute(pool, attribute)) {
-                    std::memcpy(reuse, value, sizeof(int));
-                    return CUDA_SUCCESS;
-                  }
-                  uint64_t wide = 0;
-                  std::memcpy(&wide, value, sizeof wide);
-                  if (attribute == CU_MEMPOOL_ATTR_RELEASE_THRESHOLD)
-                    pool.releaseThreshold = wide;
-                  else if (attribute == CU_MEMPOOL_ATTR_RESERVED_MEM_HIGH &&
-                           wide == 0)
-                    pool.reservedHigh = pool.reserved;
-                  else if (attribute == CU_MEMPOOL_ATTR_USED_MEM_HIGH &&
-                           wide == 0)
-                    pool.usedHigh = pool.used;
-                  else
-                    return CUDA_ERROR_INVALID_VALUE;
-                  return CUDA_SUCCESS;
-                });
+  return onPool(
+      "cuMemPoolSetAttribute", handle,
+      [&](CUmemPoolHandle_st &pool) -> CUresult {
+        if (!value)
+          return CUDA_ERROR_INVALID_VALUE;
+        if (int *reuse = reuseAttribute(pool, attribute)) {
+          std::memcpy(reuse, value, sizeof(int));
+          return CUDA_SUCCESS;
+        }
+        uint64_t wide = 0;
+        std::memcpy(&wide, value, sizeof wide);
+        if (attribute == CU_MEMPOOL_ATTR_RELEASE_THRESHOLD)
+          pool.releaseThreshold = wide;
+        else if (attribute == CU_MEMPOOL_ATTR_RESERVED_MEM_HIGH && wide == 0)
+          pool.reservedHigh = pool.reserved;
+        else if (attribute == CU_MEMPOOL_ATTR_USED_MEM_HIGH && wide == 0)
+          pool.usedHigh = pool.used;
+        else
+          return CUDA_ERROR_INVALID_VALUE;
+        return CUDA_SUCCESS;
+      });
 }
 
 // Access of other devices to a pool's memory is that of its device.
 CUresult CUDAAPI cuMemPoolSetAccess(CUmemoryPool handle,
                                     const CUmemAccessDesc *map, size_t count) {
-  return onPool(
-      "cuMemPoolSetAccess", handle, [&](CUmemPoolHandle_st &pool) -> CUresult {
-        if (!map && count != 0)
-          return CUDA_ERROR_INVALID_VALUE;
-        for (size_t i = 0; i != count; ++i) {
-          Device *device = nullptr;
-          if (map[i].location.type != CU_MEM_LOCATION_TYPE_DEVICE)
-            return CUDA_ERROR_INVALID_VALUE;
-          if (CUresult bad = findDevice(map[i].location.id, device))
-            return bad;
-          if (device == pool.device &&
-              map[i].flags != CU_MEM_ACCESS_FLAGS_PROT_READWRITE)
-            return CUDA_ERROR_INVALID_VALUE;
-          pool.access[device->ordinal] = map[i].flags;
-          if (device != pool.device)
-            driver().memory->setPeerAccess(
-                device->ordinal, pool.device->ordinal,
-                map[i].flags == CU_MEM_ACCESS_FLAGS_PROT_READWRITE);
-        }
-        return CUDA_SUCCESS;
-      });
+  return onPool("cuMemPoolSetAccess", handle,
+                [&](CUmemPoolHandle_st &pool) -> CUresult {
+                  if (!map && count != 0)
+                    return CUDA_ERROR_INVALID_VALUE;
+                  for (size_t i = 0; i != count; ++i) {
+                    Device *device = nullptr;
+                    if (map[i].location.type != CU_MEM_LOCATION_TYPE_DEVICE)
+                      return CUDA_ERROR_INVALID_VALUE;
+                    if (CUresult bad = findDevice(map[i].location.id, device))
+                      return bad;
+                    if (device == pool.device &&
+                        map[i].flags != CU_MEM_ACCESS_FLAGS_PROT_READWRITE)
+                      return CUDA_ERROR_INVALID_VALUE;
+                    pool.access[device->ordinal] = map[i].flags;
+                    if (device != pool.device)
+                      driver().memory->setPeerAccess(
+                          device->ordinal, pool.device->ordinal,
+                          map[i].flags == CU_MEM_ACCESS_FLAGS_PROT_READWRITE);
+                  }
+                  return CUDA_SUCCESS;
+                });
 }
 
 CUresult CUDAAPI cuMemPoolGetAccess(CUmemAccess_flags *flags,

@@ -23,9 +23,8 @@ void accumulate(Counters &sum, const Counters &one) {
   sum.warpInstructions += one.warpInstructions;
   sum.laneInstructions += one.laneInstructions;
   for (const auto &[form, count] : one.mix) {
-    auto at = find_if(sum.mix, [&](const auto &own) {
-      return own.first == form;
-    });
+    auto at =
+        find_if(sum.mix, [&](const auto &own) { return own.first == form; });
     if (at == sum.mix.end())
       sum.mix.emplace_back(form, count);
     else

@@ -296,8 +296,8 @@ CUresult CUDAAPI cuStreamAddCallback(CUstream handle, CUstreamCallback function,
 //===--- values in memory ---------------------------------------------------//
 
 static CUresult streamValue(const char *name, CUstream handle, bool wait,
-                            CUdeviceptr address, uint64_t value,
-                            unsigned flags, unsigned bytes) {
+                            CUdeviceptr address, uint64_t value, unsigned flags,
+                            unsigned bytes) {
   return onStream(name, handle, [&](CUstream_st &stream) -> CUresult {
     if (address % bytes != 0)
       return refuse(CUDA_ERROR_INVALID_VALUE, "the address is not aligned");
@@ -455,17 +455,16 @@ static CUresult refuseCaptured(CUevent_st &event) {
 }
 
 CUresult CUDAAPI cuEventSynchronize(CUevent handle) {
-  return onEvent("cuEventSynchronize", handle,
-                 [&](CUevent_st &event) -> CUresult {
-                   if (CUresult bad = refuseCaptured(event))
-                     return bad;
-                   if (CUresult bad = forbidInCapture())
-                     return bad;
-                   CUresult status = event.record
-                                         ? driver().queue.wait(event.record)
-                                         : CUDA_SUCCESS;
-                   return event.ctx->poison ? event.ctx->poison : status;
-                 });
+  return onEvent(
+      "cuEventSynchronize", handle, [&](CUevent_st &event) -> CUresult {
+        if (CUresult bad = refuseCaptured(event))
+          return bad;
+        if (CUresult bad = forbidInCapture())
+          return bad;
+        CUresult status =
+            event.record ? driver().queue.wait(event.record) : CUDA_SUCCESS;
+        return event.ctx->poison ? event.ctx->poison : status;
+      });
 }
 
 CUresult CUDAAPI cuEventQuery(CUevent handle) {

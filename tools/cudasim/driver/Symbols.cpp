@@ -51,9 +51,9 @@ static CUresult lookUp(const char *name, void **out, int version,
       version > CUDA_VERSION)
     return CUDA_ERROR_INVALID_VALUE;
   bool tooOld = false;
-  const Symbol *found = findSymbol(
-      name, version, flags & CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM,
-      tooOld);
+  const Symbol *found =
+      findSymbol(name, version,
+                 flags & CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM, tooOld);
   *out = found ? found->address : nullptr;
   result = found    ? CU_GET_PROC_ADDRESS_SUCCESS
            : tooOld ? CU_GET_PROC_ADDRESS_VERSION_NOT_SUFFICIENT
@@ -75,9 +75,9 @@ CUresult CUDAAPI cuGetProcAddress(const char *name, void **out, int version,
   return *out ? CUDA_SUCCESS : CUDA_ERROR_NOT_FOUND;
 }
 
-CUresult CUDAAPI
-cuGetProcAddress_v2(const char *name, void **out, int version, cuuint64_t flags,
-                    CUdriverProcAddressQueryResult *result) {
+CUresult CUDAAPI cuGetProcAddress_v2(const char *name, void **out, int version,
+                                     cuuint64_t flags,
+                                     CUdriverProcAddressQueryResult *result) {
   CUdriverProcAddressQueryResult found;
   if (CUresult bad = lookUp(name, out, version, flags, found))
     return bad;

@@ -134,10 +134,9 @@ struct ForeignWork {
   std::shared_ptr<ForeignOp> op;
 };
 
-using Work =
-    std::variant<EmptyWork, KernelWork, CopyWork, SetWork, HostWork,
-                 CallbackWork, ChildWork, RecordWork, WaitWork, AllocWork,
-                 FreeWork, ValueWork, ForeignWork>;
+using Work = std::variant<EmptyWork, KernelWork, CopyWork, SetWork, HostWork,
+                          CallbackWork, ChildWork, RecordWork, WaitWork,
+                          AllocWork, FreeWork, ValueWork, ForeignWork>;
 
 /// What the work is, in a few words, for reports and dot files.
 std::string describe(const Work &work);

@@ -247,8 +247,9 @@ TEST_F(DeviceTest, EntryPointsByName) {
   OK(cuGetProcAddress("cuMakeCoffee", &address, 12000, 0, &found));
   EXPECT_EQ(address, nullptr);
   EXPECT_EQ(found, CU_GET_PROC_ADDRESS_SYMBOL_NOT_FOUND);
-  EXPECT_EQ(cuGetProcAddress("cuInit", &address, CUDA_VERSION + 1000, 0, &found),
-            CUDA_ERROR_INVALID_VALUE);
+  EXPECT_EQ(
+      cuGetProcAddress("cuInit", &address, CUDA_VERSION + 1000, 0, &found),
+      CUDA_ERROR_INVALID_VALUE);
 }
 
 TEST_F(DeviceTest, WhatIsNotSimulatedSaysSo) {

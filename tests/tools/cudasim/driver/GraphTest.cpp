@@ -30,9 +30,9 @@ protected:
     kernel.blockDimY = kernel.blockDimZ = 1;
     kernel.kernelParams = params;
     CUgraphNode node = nullptr;
-    EXPECT_EQ(cuGraphAddKernelNode(&node, to, after.data(), after.size(),
-                                   &kernel),
-              CUDA_SUCCESS);
+    EXPECT_EQ(
+        cuGraphAddKernelNode(&node, to, after.data(), after.size(), &kernel),
+        CUDA_SUCCESS);
     return node;
   }
   CUgraphExec instantiate(CUgraph from) {
@@ -44,9 +44,9 @@ protected:
     CUDA_HOST_NODE_PARAMS host = {
         [](void *data) { ++*static_cast<int *>(data); }, counter};
     CUgraphNode node = nullptr;
-    EXPECT_EQ(cuGraphAddHostNode(&node, graph, after.data(), after.size(),
-                                 &host),
-              CUDA_SUCCESS);
+    EXPECT_EQ(
+        cuGraphAddHostNode(&node, graph, after.data(), after.size(), &host),
+        CUDA_SUCCESS);
     return node;
   }
   unsigned launch(CUgraphExec exec) {

@@ -68,20 +68,19 @@ TEST_F(LaunchTest, ShapesBeyondTheLimits) {
   EXPECT_EQ(launch(f, 1, 0), CUDA_ERROR_INVALID_VALUE);
   EXPECT_EQ(launch(f, 1, 1025), CUDA_ERROR_INVALID_VALUE);
   EXPECT_EQ(launch(f, 1u << 31, 1), CUDA_ERROR_INVALID_VALUE);
-  EXPECT_EQ(cuLaunchKernel(f, 1, 65536, 1, 1, 1, 1, 0, nullptr, nullptr,
-                           nullptr),
-            CUDA_ERROR_INVALID_VALUE);
-  EXPECT_EQ(cuLaunchKernel(f, 1, 1, 65536, 1, 1, 1, 0, nullptr, nullptr,
-                           nullptr),
-            CUDA_ERROR_INVALID_VALUE);
+  EXPECT_EQ(
+      cuLaunchKernel(f, 1, 65536, 1, 1, 1, 1, 0, nullptr, nullptr, nullptr),
+      CUDA_ERROR_INVALID_VALUE);
+  EXPECT_EQ(
+      cuLaunchKernel(f, 1, 1, 65536, 1, 1, 1, 0, nullptr, nullptr, nullptr),
+      CUDA_ERROR_INVALID_VALUE);
   EXPECT_EQ(cuLaunchKernel(f, 1, 1, 1, 1, 1, 65, 0, nullptr, nullptr, nullptr),
             CUDA_ERROR_INVALID_VALUE);
-  EXPECT_EQ(cuLaunchKernel(f, 1, 1, 1, 32, 33, 1, 0, nullptr, nullptr,
-                           nullptr),
+  EXPECT_EQ(cuLaunchKernel(f, 1, 1, 1, 32, 33, 1, 0, nullptr, nullptr, nullptr),
             CUDA_ERROR_INVALID_VALUE);
-  EXPECT_EQ(cuLaunchKernel(nullptr, 1, 1, 1, 1, 1, 1, 0, nullptr, nullptr,
-                           nullptr),
-            CUDA_ERROR_INVALID_HANDLE);
+  EXPECT_EQ(
+      cuLaunchKernel(nullptr, 1, 1, 1, 1, 1, 1, 0, nullptr, nullptr, nullptr),
+      CUDA_ERROR_INVALID_HANDLE);
   // Nothing of this leaves an error behind.
   OK(cuCtxSynchronize());
 }
@@ -92,9 +91,9 @@ TEST_F(LaunchTest, TheKernelsOwnLimits) {
   EXPECT_EQ(launch(small, 1, 65), CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES);
   CUfunction exact = function("exact");
   OK(cuLaunchKernel(exact, 1, 1, 1, 32, 2, 1, 0, nullptr, nullptr, nullptr));
-  EXPECT_NE(cuLaunchKernel(exact, 1, 1, 1, 64, 1, 1, 0, nullptr, nullptr,
-                           nullptr),
-            CUDA_SUCCESS);
+  EXPECT_NE(
+      cuLaunchKernel(exact, 1, 1, 1, 64, 1, 1, 0, nullptr, nullptr, nullptr),
+      CUDA_SUCCESS);
 }
 
 TEST_F(LaunchTest, SharedMemoryNeedsTheOptIn) {
@@ -157,8 +156,7 @@ TEST_F(LaunchTest, AFaultSticksUntilTheContextGoes) {
   CUdeviceptr a = words(64);
   OK(cuCtxSynchronize());
   CUstream s = stream();
-  std::string said =
-      faults(CUDA_ERROR_ILLEGAL_ADDRESS, fill(s, a, 1, 65 * 64));
+  std::string said = faults(CUDA_ERROR_ILLEGAL_ADDRESS, fill(s, a, 1, 65 * 64));
   EXPECT_NE(said.find("'fill'"), std::string::npos) << said;
   EXPECT_NE(said.find("st.global"), std::string::npos) << said;
   CUdeviceptr b = 0;

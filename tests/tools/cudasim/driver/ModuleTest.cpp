@@ -74,8 +74,7 @@ TEST_F(ModuleTest, Variables) {
 TEST_F(ModuleTest, WhatIsNotThere) {
   function("fill");
   CUfunction none = nullptr;
-  EXPECT_EQ(cuModuleGetFunction(&none, module, "nobody"),
-            CUDA_ERROR_NOT_FOUND);
+  EXPECT_EQ(cuModuleGetFunction(&none, module, "nobody"), CUDA_ERROR_NOT_FOUND);
   EXPECT_EQ(cuModuleGetFunction(&none, module, ""), CUDA_ERROR_INVALID_VALUE);
   CUmodule bad = nullptr;
   EXPECT_EQ(cuModuleLoad(&bad, "/nonexistent/kernel.ptx"),
@@ -172,9 +171,8 @@ TEST_F(ModuleTest, Libraries) {
   OK(cuFuncGetAttribute(&bytes, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
                         function));
   EXPECT_EQ(bytes, 100000);
-  OK(cuKernelGetAttribute(&bytes,
-                          CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
-                          shared, 1));
+  OK(cuKernelGetAttribute(
+      &bytes, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, shared, 1));
   EXPECT_EQ(bytes, 48 * 1024 - 1024);
   CUdeviceptr counter = 0;
   OK(cuLibraryGetGlobal(&counter, nullptr, library, "counter"));
@@ -191,8 +189,8 @@ TEST_F(ModuleTest, TheLinkerPassesOneModuleThrough) {
   std::string text = kKernels;
   OK(cuLinkAddData(state, CU_JIT_INPUT_PTX, text.data(), text.size() + 1,
                    "kernels.ptx", 0, nullptr, nullptr));
-  EXPECT_EQ(cuLinkAddData(state, CU_JIT_INPUT_PTX, text.data(),
-                          text.size() + 1, "again.ptx", 0, nullptr, nullptr),
+  EXPECT_EQ(cuLinkAddData(state, CU_JIT_INPUT_PTX, text.data(), text.size() + 1,
+                          "again.ptx", 0, nullptr, nullptr),
             CUDA_ERROR_NOT_SUPPORTED);
   void *image = nullptr;
   size_t bytes = 0;

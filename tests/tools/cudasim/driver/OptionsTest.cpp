@@ -74,11 +74,13 @@ TEST(CudasimOptions, MistakesAreLocated) {
             std::string::npos);
   EXPECT_NE(refused("seed").find("expected key=value, found 'seed'"),
             std::string::npos);
-  EXPECT_NE(refused("checks=race+rice").find(":1:13: error: there is no check "
-                                             "'rice'"),
+  EXPECT_NE(refused("checks=race+rice")
+                .find(":1:13: error: there is no check "
+                      "'rice'"),
             std::string::npos);
-  EXPECT_NE(refused("device=h100+h200").find(":1:13: error: there is no "
-                                             "device 'h200'"),
+  EXPECT_NE(refused("device=h100+h200")
+                .find(":1:13: error: there is no "
+                      "device 'h200'"),
             std::string::npos);
   EXPECT_NE(refused("devices=0").find("from 1 to 16"), std::string::npos);
   EXPECT_NE(refused("devices=17").find("from 1 to 16"), std::string::npos);

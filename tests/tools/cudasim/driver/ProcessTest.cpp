@@ -70,8 +70,8 @@ int fillSome(CUdeviceptr &address) {
   if (!status)
     status = cuModuleGetFunction(&fill, module, "fill");
   if (!status)
-    status = cuLaunchKernel(fill, 1, 1, 1, 64, 1, 1, 0, nullptr, params,
-                            nullptr);
+    status =
+        cuLaunchKernel(fill, 1, 1, 1, 64, 1, 1, 0, nullptr, params, nullptr);
   if (!status)
     status = cuCtxSynchronize();
   return status;
@@ -104,8 +104,7 @@ TEST(CudasimProcess, DevicesAreChosen) {
         cuDeviceComputeCapability(&major, &minor, 1) ||
         cuDeviceGetName(name, sizeof name, 0))
       return 1;
-    return count == 2 && major == 8 && minor == 9 &&
-                   std::strstr(name, "A100")
+    return count == 2 && major == 8 && minor == 9 && std::strstr(name, "A100")
                ? 0
                : 2;
   });
@@ -192,15 +191,16 @@ TEST(CudasimProcess, ALoopEndsByItsBudget) {
 
 // A program that opens the library by path or by its usual names finds it.
 TEST(CudasimProcess, IsOpenedByName) {
-  for (const char *name : {"libmoec_cudasim.so", "libcuda.so.1", "libcuda.so"}) {
+  for (const char *name :
+       {"libmoec_cudasim.so", "libcuda.so.1", "libcuda.so"}) {
     SCOPED_TRACE(name);
     std::string path = std::string(CUDASIM_FOLDER) + "/" + name;
     Ended ended = inChild("", [&] {
       void *library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
       if (!library)
         return 1;
-      auto init = reinterpret_cast<CUresult (*)(unsigned)>(
-          dlsym(library, "cuInit"));
+      auto init =
+          reinterpret_cast<CUresult (*)(unsigned)>(dlsym(library, "cuInit"));
       return init && init(0) == CUDA_SUCCESS ? 0 : 2;
     });
     EXPECT_EQ(ended.status, 0) << ended.said;
@@ -229,11 +229,12 @@ TEST(CudasimProcess, EveryEntryPointIsExported) {
     before = row.name;
     void *found = nullptr;
     bool own = std::strstr(row.name, "_pts") || std::strstr(row.name, "_ptd");
-    EXPECT_EQ(cuGetProcAddress(row.base, &found, row.version,
-                               own ? CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM
-                                   : CU_GET_PROC_ADDRESS_LEGACY_STREAM,
-                               nullptr),
-              CUDA_SUCCESS);
+    EXPECT_EQ(
+        cuGetProcAddress(row.base, &found, row.version,
+                         own ? CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM
+                             : CU_GET_PROC_ADDRESS_LEGACY_STREAM,
+                         nullptr),
+        CUDA_SUCCESS);
     EXPECT_EQ(found, address) << row.name;
   }
   EXPECT_GT(std::size(rows), 600u);

@@ -42,9 +42,9 @@ protected:
 
   template <typename T>
   void set(cublasLtMatmulDescAttributes_t attribute, T value) {
-    ASSERT_EQ(cublasLtMatmulDescSetAttribute(desc, attribute, &value,
-                                             sizeof value),
-              CUBLAS_STATUS_SUCCESS);
+    ASSERT_EQ(
+        cublasLtMatmulDescSetAttribute(desc, attribute, &value, sizeof value),
+        CUBLAS_STATUS_SUCCESS);
   }
   template <typename T>
   void set(cublasLtMatrixLayout_t layout,
@@ -73,12 +73,10 @@ protected:
     db = upload(b);
     OK(cuMemAlloc(&dd, size_t(m) * size_t(n) * 4));
     OK(cuMemsetD32(dd, 0, size_t(m) * size_t(n)));
-    ASSERT_EQ(cublasLtMatrixLayoutCreate(&la, CUDA_R_16BF,
-                                         uint64_t(ta ? k : m),
+    ASSERT_EQ(cublasLtMatrixLayoutCreate(&la, CUDA_R_16BF, uint64_t(ta ? k : m),
                                          uint64_t(ta ? m : k), ta ? k : m),
               CUBLAS_STATUS_SUCCESS);
-    ASSERT_EQ(cublasLtMatrixLayoutCreate(&lb, CUDA_R_16BF,
-                                         uint64_t(tb ? n : k),
+    ASSERT_EQ(cublasLtMatrixLayoutCreate(&lb, CUDA_R_16BF, uint64_t(tb ? n : k),
                                          uint64_t(tb ? k : n), tb ? n : k),
               CUBLAS_STATUS_SUCCESS);
     ASSERT_EQ(cublasLtMatrixLayoutCreate(&lc, out, uint64_t(m), uint64_t(n), m),
@@ -212,7 +210,8 @@ TEST_F(LtTest, Epilogues) {
   ASSERT_EQ(run(0.25f), CUBLAS_STATUS_SUCCESS);
   float x = 0.25f * product(2, 3);
   EXPECT_NEAR(result()[3 * 8 + 2],
-              0.5 * x * (1 + std::tanh(0.7978845608 * (x + 0.044715 * x * x * x))),
+              0.5 * x *
+                  (1 + std::tanh(0.7978845608 * (x + 0.044715 * x * x * x))),
               1e-6);
   std::vector<float> kept(32);
   OK(cuMemcpyDtoH(kept.data(), aux, 128));
@@ -224,8 +223,7 @@ TEST_F(LtTest, Epilogues) {
   ASSERT_EQ(run(), CUBLAS_STATUS_SUCCESS);
   double h = 1e-4;
   auto gelu = [](double v) {
-    return 0.5 * v *
-           (1 + std::tanh(0.7978845608 * (v + 0.044715 * v * v * v)));
+    return 0.5 * v * (1 + std::tanh(0.7978845608 * (v + 0.044715 * v * v * v)));
   };
   double slope = (gelu(x + h) - gelu(x - h)) / (2 * h);
   EXPECT_NEAR(result()[3 * 8 + 2], slope * product(2, 3), 1e-3);
@@ -250,7 +248,8 @@ TEST_F(LtTest, ReluMasks) {
             std::string::npos);
   set(CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, int64_t(128));
   ASSERT_EQ(run(), CUBLAS_STATUS_SUCCESS);
-  set(CUBLASLT_MATMUL_DESC_EPILOGUE, cublasLtEpilogue_t(CUBLASLT_EPILOGUE_DRELU));
+  set(CUBLASLT_MATMUL_DESC_EPILOGUE,
+      cublasLtEpilogue_t(CUBLASLT_EPILOGUE_DRELU));
   ASSERT_EQ(run(3), CUBLAS_STATUS_SUCCESS);
   std::vector<float> got = result();
   for (int col = 0; col != n; ++col)
@@ -427,8 +426,8 @@ TEST_F(LtTest, Attributes) {
             CUBLAS_STATUS_SUCCESS);
   EXPECT_EQ(needed, 4u);
   int32_t scale = -1;
-  EXPECT_EQ(cublasLtMatmulDescGetAttribute(desc, CUBLASLT_MATMUL_DESC_SCALE_TYPE,
-                                           &scale, 4, &needed),
+  EXPECT_EQ(cublasLtMatmulDescGetAttribute(
+                desc, CUBLASLT_MATMUL_DESC_SCALE_TYPE, &scale, 4, &needed),
             CUBLAS_STATUS_SUCCESS);
   EXPECT_EQ(scale, int32_t(CUDA_R_32F));
   // Storage of the program's own.

@@ -178,14 +178,14 @@ TEST_F(NcclTest, MessagesInAGroupGoForwardTogether) {
   ASSERT_EQ(ncclGroupStart(), ncclSuccess);
   for (int r = 0; r != kRanks; ++r)
     for (int peer = 0; peer != kRanks; ++peer) {
-      ASSERT_EQ(ncclSend(reinterpret_cast<void *>(in[r] + size_t(peer) *
-                                                              kCount * 4),
-                         kCount, ncclFloat, peer, comms[r], streams[r]),
-                ncclSuccess);
-      ASSERT_EQ(ncclRecv(reinterpret_cast<void *>(out[r] + size_t(peer) *
-                                                               kCount * 4),
-                         kCount, ncclFloat, peer, comms[r], streams[r]),
-                ncclSuccess);
+      ASSERT_EQ(
+          ncclSend(reinterpret_cast<void *>(in[r] + size_t(peer) * kCount * 4),
+                   kCount, ncclFloat, peer, comms[r], streams[r]),
+          ncclSuccess);
+      ASSERT_EQ(
+          ncclRecv(reinterpret_cast<void *>(out[r] + size_t(peer) * kCount * 4),
+                   kCount, ncclFloat, peer, comms[r], streams[r]),
+          ncclSuccess);
     }
   ASSERT_EQ(ncclGroupEnd(), ncclSuccess);
   for (int r = 0; r != kRanks; ++r)

@@ -87,8 +87,8 @@ double gelu(double x) {
 
 double geluSlope(double x) {
   double t = std::tanh(kRootTwoOverPi * (x + kGeluCube * x * x * x));
-  return 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * kRootTwoOverPi *
-                             (1 + 3 * kGeluCube * x * x);
+  return 0.5 * (1 + t) +
+         0.5 * x * (1 - t * t) * kRootTwoOverPi * (1 + 3 * kGeluCube * x * x);
 }
 
 /// An operand as a plain array, rows x cols of op(X) with k innermost.
@@ -99,7 +99,8 @@ std::vector<T> gather(const Matrix &matrix, uint64_t batch, uint64_t outer,
   const char *base = bytesAt(matrix.address);
   for (uint64_t o = 0; o != outer; ++o)
     for (uint64_t i = 0; i != inner; ++i) {
-      uint64_t at = innerIsRow ? matrix.at(batch, i, o) : matrix.at(batch, o, i);
+      uint64_t at =
+          innerIsRow ? matrix.at(batch, i, o) : matrix.at(batch, o, i);
       values[o * inner + i] = T(readElement(int(matrix.layout.type), base, at));
     }
   return values;

@@ -352,8 +352,7 @@ cublasLtMatmulPreferenceInit_internal(cublasLtMatmulPreference_t handle,
   return place(handle, room, initialPreference());
 }
 
-cublasStatus_t
-cublasLtMatmulPreferenceCreate(cublasLtMatmulPreference_t *out) {
+cublasStatus_t cublasLtMatmulPreferenceCreate(cublasLtMatmulPreference_t *out) {
   return create(out, initialPreference());
 }
 

@@ -128,8 +128,8 @@ CUresult run(void *arg, double *micros) {
         moecCudasimCheckRange(problem.device, range.address, range.bytes,
                               range.write, why, sizeof why);
     if (bad) {
-      std::string text = std::string("fault in cublasLtMatmul: ") +
-                         range.what + ": " + why;
+      std::string text =
+          std::string("fault in cublasLtMatmul: ") + range.what + ": " + why;
       moecCudasimLog(0, text.c_str());
       return bad;
     }
@@ -214,10 +214,11 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(
   return CUBLAS_STATUS_SUCCESS;
 }
 
-cublasStatus_t cublasLtMatmulAlgoGetIds(
-    cublasLtHandle_t handle, cublasComputeType_t, cudaDataType_t,
-    cudaDataType_t, cudaDataType_t, cudaDataType_t, cudaDataType_t, int room,
-    int ids[], int *count) {
+cublasStatus_t cublasLtMatmulAlgoGetIds(cublasLtHandle_t handle,
+                                        cublasComputeType_t, cudaDataType_t,
+                                        cudaDataType_t, cudaDataType_t,
+                                        cudaDataType_t, cudaDataType_t,
+                                        int room, int ids[], int *count) {
   if (!isHandle(handle))
     return CUBLAS_STATUS_NOT_INITIALIZED;
   if (room <= 0 || !ids || !count)
@@ -246,11 +247,12 @@ cublasStatus_t cublasLtMatmulAlgoInit(cublasLtHandle_t handle,
   return CUBLAS_STATUS_SUCCESS;
 }
 
-cublasStatus_t cublasLtMatmulAlgoCheck(
-    cublasLtHandle_t handle, cublasLtMatmulDesc_t desc,
-    cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b,
-    cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t d,
-    const cublasLtMatmulAlgo_t *from, cublasLtMatmulHeuristicResult_t *result) {
+cublasStatus_t
+cublasLtMatmulAlgoCheck(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc,
+                        cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b,
+                        cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t d,
+                        const cublasLtMatmulAlgo_t *from,
+                        cublasLtMatmulHeuristicResult_t *result) {
   if (!isHandle(handle))
     return CUBLAS_STATUS_NOT_INITIALIZED;
   Algo algo;
@@ -268,24 +270,24 @@ cublasStatus_t cublasLtMatmulAlgoCheck(
   return CUBLAS_STATUS_SUCCESS;
 }
 
-cublasStatus_t cublasLtMatmulAlgoCapGetAttribute(
-    const cublasLtMatmulAlgo_t *, cublasLtMatmulAlgoCapAttributes_t, void *,
-    size_t, size_t *) {
+cublasStatus_t
+cublasLtMatmulAlgoCapGetAttribute(const cublasLtMatmulAlgo_t *,
+                                  cublasLtMatmulAlgoCapAttributes_t, void *,
+                                  size_t, size_t *) {
   return refuse(CUBLAS_STATUS_NOT_SUPPORTED,
                 "capabilities of algorithms are not simulated");
 }
 
-cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle,
-                              cublasLtMatmulDesc_t desc, const void *alpha,
-                              const void *aAt, cublasLtMatrixLayout_t a,
-                              const void *bAt, cublasLtMatrixLayout_t b,
-                              const void *beta, const void *cAt,
-                              cublasLtMatrixLayout_t c, void *dAt,
-                              cublasLtMatrixLayout_t d,
-                              const cublasLtMatmulAlgo_t *from, void *workspace,
-                              size_t workspaceBytes, cudaStream_t stream) {
+cublasStatus_t
+cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc,
+               const void *alpha, const void *aAt, cublasLtMatrixLayout_t a,
+               const void *bAt, cublasLtMatrixLayout_t b, const void *beta,
+               const void *cAt, cublasLtMatrixLayout_t c, void *dAt,
+               cublasLtMatrixLayout_t d, const cublasLtMatmulAlgo_t *from,
+               void *workspace, size_t workspaceBytes, cudaStream_t stream) {
   if (!isHandle(handle))
-    return refuse(CUBLAS_STATUS_NOT_INITIALIZED, "the handle is not a live one");
+    return refuse(CUBLAS_STATUS_NOT_INITIALIZED,
+                  "the handle is not a live one");
   Problem problem;
   if (cublasStatus_t bad = describe(desc, a, b, c, d, problem))
     return bad;

@@ -35,8 +35,8 @@ int Problem::auxType() const {
 }
 
 bool Problem::hasBiasGradient() const {
-  return desc.epilogue & (16u | CUBLASLT_EPILOGUE_BGRADA |
-                          CUBLASLT_EPILOGUE_BGRADB);
+  return desc.epilogue &
+         (16u | CUBLASLT_EPILOGUE_BGRADA | CUBLASLT_EPILOGUE_BGRADB);
 }
 
 bool Problem::readsAux() const {
@@ -113,8 +113,8 @@ bool areSupported(const Desc &desc, const Types &t) {
   case CUBLAS_COMPUTE_32F:
   case CUBLAS_COMPUTE_32F_PEDANTIC:
     return desc.scale == CUDA_R_32F &&
-           (areFp8Types(t) || std::any_of(std::begin(kFloatTypes),
-                                          std::end(kFloatTypes), is));
+           (areFp8Types(t) ||
+            std::any_of(std::begin(kFloatTypes), std::end(kFloatTypes), is));
   case CUBLAS_COMPUTE_32F_FAST_16F:
   case CUBLAS_COMPUTE_32F_FAST_16BF:
   case CUBLAS_COMPUTE_32F_FAST_TF32:
@@ -169,8 +169,7 @@ cublasStatus_t checkLayout(const char *name, const Layout &layout) {
     return invalid(who + "the leading dimension is " +
                    std::to_string(layout.ld) + ", but there are " +
                    std::to_string(least) + (byRow ? " columns" : " rows"));
-  if (layout.batch < 1 || layout.stride < 0 ||
-      layout.stride > int64_t(1) << 40)
+  if (layout.batch < 1 || layout.stride < 0 || layout.stride > int64_t(1) << 40)
     return invalid(who + "a batch of " + std::to_string(layout.batch) +
                    " with a stride of " + std::to_string(layout.stride));
   if (layout.plane != 0 || layout.batchMode != 0)
@@ -260,8 +259,8 @@ cublasStatus_t describe(cublasLtMatmulDesc_t desc, cublasLtMatrixLayout_t a,
     const char *name;
     cublasLtMatrixLayout_t handle;
     Matrix *matrix;
-  } operands[] = {{"A", a, &p.a}, {"B", b, &p.b}, {"C", c, &p.c},
-                  {"D", d, &p.d}};
+  } operands[] = {
+      {"A", a, &p.a}, {"B", b, &p.b}, {"C", c, &p.c}, {"D", d, &p.d}};
   for (auto &operand : operands) {
     const Layout *layout = layoutOf(operand.handle);
     if (!layout)
@@ -331,18 +330,17 @@ std::vector<Range> rangesOf(const Problem &p) {
     ranges.push_back({"C", p.c.address, p.c.bytes(), false});
   uint64_t steps = p.batch - 1;
   if (p.hasBias() || p.hasBiasGradient())
-    ranges.push_back(
-        {"the bias", desc.bias,
-         (steps * uint64_t(desc.biasStride) + p.biasLength()) *
-             bytesOf(p.biasType()),
-         p.hasBiasGradient()});
+    ranges.push_back({"the bias", desc.bias,
+                      (steps * uint64_t(desc.biasStride) + p.biasLength()) *
+                          bytesOf(p.biasType()),
+                      p.hasBiasGradient()});
   if (p.hasAux()) {
     uint64_t elements = steps * uint64_t(desc.auxStride) +
                         (p.n - 1) * uint64_t(desc.auxLd) + p.m;
-    ranges.push_back({"the aux buffer", desc.aux,
-                      p.auxIsMask() ? (elements + 7) / 8
-                                    : elements * bytesOf(p.auxType()),
-                      !p.readsAux()});
+    ranges.push_back(
+        {"the aux buffer", desc.aux,
+         p.auxIsMask() ? (elements + 7) / 8 : elements * bytesOf(p.auxType()),
+         !p.readsAux()});
   }
   uint64_t alphas = desc.pointerMode >= CUBLASLT_POINTER_MODE_DEVICE_VECTOR
                         ? steps * uint64_t(desc.alphaStride) + p.m

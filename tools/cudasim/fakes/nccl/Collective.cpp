@@ -105,14 +105,12 @@ void arriveAtTransfers(Turn &turn) {
         slot->send.count * bytesOf(slot->send.type) !=
             slot->recv.count * bytesOf(slot->recv.type)) {
       slot->failed = true;
-      moecCudasimLog(
-          0,
-          ("nccl deadlock: in communicator " +
-           std::to_string(comm.clique->number) + ", message " +
-           std::to_string(number) + ": " + who(*slot->sender) +
-           slot->send.str() + ", but " + who(*slot->receiver) +
-           slot->recv.str())
-              .c_str());
+      moecCudasimLog(0, ("nccl deadlock: in communicator " +
+                         std::to_string(comm.clique->number) + ", message " +
+                         std::to_string(number) + ": " + who(*slot->sender) +
+                         slot->send.str() + ", but " + who(*slot->receiver) +
+                         slot->recv.str())
+                            .c_str());
       slot->sender->comm().asyncError = ncclInvalidUsage;
       slot->receiver->comm().asyncError = ncclInvalidUsage;
     }
@@ -149,8 +147,7 @@ int ready(void *instance) {
                         [](const Turn *each) { return each->reached; }));
   return std::all_of(turn.transfers.begin(), turn.transfers.end(),
                      [](const std::shared_ptr<Transfer> &each) {
-                       return each->moved || each->failed ||
-                              bothReached(*each);
+                       return each->moved || each->failed || bothReached(*each);
                      });
 }
 
@@ -175,7 +172,8 @@ void explain(void *instance, char *text, size_t bytes) {
       why += "; " + own.str() + " has no counterpart at rank " +
              std::to_string(own.root);
     else if (!peer->reached)
-      why += "; rank " + std::to_string(own.root) + "'s stream is not there yet";
+      why +=
+          "; rank " + std::to_string(own.root) + "'s stream is not there yet";
   }
   std::snprintf(text, bytes, "%s", why.c_str());
 }
@@ -235,10 +233,9 @@ CUresult recheck(const Turn &turn, const Call &call) {
     status = moecCudasimCheckRange(turn.comm().device, addressOf(call.recv),
                                    writes, 1, why, sizeof why);
   if (status != CUDA_SUCCESS)
-    moecCudasimLog(
-        0, ("fault in " + call.str() + " at rank " +
-            std::to_string(turn.comm().rank) + ": " + why)
-               .c_str());
+    moecCudasimLog(0, ("fault in " + call.str() + " at rank " +
+                       std::to_string(turn.comm().rank) + ": " + why)
+                          .c_str());
   return status;
 }
 
@@ -489,10 +486,10 @@ ncclResult_t checkCall(const Call &call) {
                std::to_string(int(call.op)) + " is no reduction");
   int device = moecCudasimStreamDevice(call.stream);
   if (device != comm->device)
-    return bad(ncclInvalidArgument,
-               "the stream is of device " + std::to_string(device) +
-                   ", but the rank is on device " +
-                   std::to_string(comm->device));
+    return bad(ncclInvalidArgument, "the stream is of device " +
+                                        std::to_string(device) +
+                                        ", but the rank is on device " +
+                                        std::to_string(comm->device));
   auto [reads, writes] = extents(call, comm->rank, comm->ranks());
   char why[512] = "";
   if (reads != 0 &&
@@ -515,8 +512,8 @@ ncclResult_t submit(ncclComm_t comm, CUstream stream, std::vector<Call> calls) {
   auto order = std::make_shared<Order>();
   order->comm = comm;
   order->calls = std::move(calls);
-  std::string label = order->calls.front().str() + " at rank " +
-                      std::to_string(comm->rank);
+  std::string label =
+      order->calls.front().str() + " at rank " + std::to_string(comm->rank);
   MoecCudasimOp op = {};
   op.label = label.c_str();
   op.arg = new std::shared_ptr<const Order>(std::move(order));

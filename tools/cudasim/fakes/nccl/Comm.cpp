@@ -190,8 +190,8 @@ ncclResult_t ncclCommInitAll(ncclComm_t *comms, int count,
   Locked lock;
   std::shared_ptr<Clique> clique = newClique(size_t(count));
   for (int i = 0; i != count; ++i)
-    comms[i] = join(clique, i, deviceList ? deviceList[i] : i,
-                    contexts[size_t(i)]);
+    comms[i] =
+        join(clique, i, deviceList ? deviceList[i] : i, contexts[size_t(i)]);
   return ncclSuccess;
 }
 
@@ -216,8 +216,8 @@ static void divide(Clique &clique, Split &split) {
   }
 }
 
-ncclResult_t ncclCommSplit(ncclComm_t comm, int color, int key,
-                           ncclComm_t *out, ncclConfig_t *) {
+ncclResult_t ncclCommSplit(ncclComm_t comm, int color, int key, ncclComm_t *out,
+                           ncclConfig_t *) {
   std::shared_ptr<Split> split;
   {
     Locked lock;
