@@ -34,6 +34,11 @@ function(moec_library name)
   endif()
 endfunction()
 
+# What runs under sanitizers too, as target and label: the fuzz targets, the lit
+# tests, and the unit tests of folders that read untrusted input.
+add_custom_target(sanitized)
+set(MOEC_SANITIZED_FOLDERS "^(cudasim|frontend|ir|passes|runtime)_")
+
 # moec_test(ir_core SRCS XTest.cpp LIBS moec::ir_core [LABELS slow]): a GoogleTest program and its ctest entry.
 function(moec_test name)
   cmake_parse_arguments(ARG "" "TIMEOUT" "SRCS;LIBS;LABELS" ${ARGN})
@@ -42,6 +47,10 @@ function(moec_test name)
   add_test(NAME ${name} COMMAND ${name}_test)
   if(NOT ARG_TIMEOUT)
     set(ARG_TIMEOUT 300)
+  endif()
+  if(name MATCHES "${MOEC_SANITIZED_FOLDERS}")
+    add_dependencies(sanitized ${name}_test)
+    list(APPEND ARG_LABELS sanitized)
   endif()
   set_tests_properties(${name} PROPERTIES TIMEOUT ${ARG_TIMEOUT} LABELS "${ARG_LABELS}")
 endfunction()
@@ -60,7 +69,8 @@ function(moec_fuzz_target name)
     target_sources(fuzz_${name} PRIVATE ${PROJECT_SOURCE_DIR}/tests/fuzz/StandaloneMain.cpp)
   endif()
   add_test(NAME fuzz_${name} COMMAND fuzz_${name} -max_total_time=10 ${PROJECT_SOURCE_DIR}/tests/fuzz/corpus/${name})
-  set_tests_properties(fuzz_${name} PROPERTIES LABELS fuzz TIMEOUT 120)
+  set_tests_properties(fuzz_${name} PROPERTIES LABELS "fuzz;sanitized" TIMEOUT 120)
+  add_dependencies(sanitized fuzz_${name})
 endfunction()
 
 # moec_flatbuffer(plan plan.fbs): generates plan_generated.h beside the build's mirror of the folder.
@@ -85,5 +95,5 @@ function(moec_lit_test name)
       --param llvm_tools=${LLVM_TOOLS_BINARY_DIR}
       --param exec_root=${PROJECT_BINARY_DIR}/tests/lit
       ${CMAKE_CURRENT_SOURCE_DIR})
-  set_tests_properties(lit_${name} PROPERTIES TIMEOUT 300 LABELS lit)
+  set_tests_properties(lit_${name} PROPERTIES TIMEOUT 300 LABELS "lit;sanitized")
 endfunction()
