@@ -150,6 +150,7 @@ uint16_t PlanBuilder::weightIndex(Weight *weight) {
       source->offset = part.offset;
       source->bytes = part.bytes;
       source->encoding = plan::ElementType(part.encoding);
+      source->rotary_heads = part.rotaryHeads;
       w->sources.push_back(std::move(source));
     }
   out.weights.push_back(std::move(w));

@@ -15,10 +15,12 @@ struct StoredWeight {
   uint64_t offset;
   uint64_t bytes;
   ElementType encoding;
+  /// Heads whose rows are stored as interleaved pairs; 0: rows are in order.
+  uint32_t rotaryHeads = 0;
 };
 /// The parts of a weight, one after the other along its first dimension, if
-/// they lie in files and decode to the weight by a change of encoding alone;
-/// otherwise none.
+/// they lie in files and decode to the weight by a change of encoding and the
+/// order of rotary rows alone; otherwise none.
 using StoredWeightFn =
     std::function<std::vector<StoredWeight>(const Weight &)>;
 

@@ -60,27 +60,40 @@ struct Source {
   std::vector<HostTensor::Piece> pieces;
   /// Where each piece begins, in elements, and where the last one ends.
   std::vector<uint64_t> starts;
-  std::vector<int64_t> shape;
+  uint64_t rowElements = 1;
 
   /// Fails unless the pieces have whole rows and cover the shape.
   static llvm::Expected<Source> of(const HostTensor &weight);
 
-  /// The piece that holds element `first`, which there is.
-  size_t find(uint64_t first) const {
-    return size_t(llvm::upper_bound(starts, first) - starts.begin()) - 1;
+  /// The piece that holds element `first`, which there is, and where in the
+  /// piece's bytes the element lies.
+  std::pair<const HostTensor::Piece &, uint64_t> find(uint64_t first) const {
+    size_t index =
+        size_t(llvm::upper_bound(starts, first) - starts.begin()) - 1;
+    const HostTensor::Piece &piece = pieces[index];
+    first -= starts[index];
+    if (piece.rotaryHeads) {
+      uint64_t rows = (starts[index + 1] - starts[index]) / rowElements;
+      uint64_t headRows = rows / piece.rotaryHeads;
+      uint64_t row = first / rowElements, column = first % rowElements;
+      uint64_t head = row / headRows, j = row % headRows;
+      uint64_t pair = j % (headRows / 2), half = j / (headRows / 2);
+      first = (head * headRows + 2 * pair + half) * rowElements + column;
+    }
+    return {piece, first};
   }
 };
 
 llvm::Expected<Source> Source::of(const HostTensor &weight) {
   Source source;
-  source.shape = weight.shape;
   source.pieces = weight.pieces;
   if (source.pieces.empty())
-    source.pieces.push_back({weight.bytes, weight.encoding, weight.owner});
+    source.pieces.push_back({weight.bytes, weight.encoding, weight.owner, 0});
   std::optional<uint64_t> elements = elementCount(weight.shape);
   if (!elements)
     return error() << "a weight's shape exceeds 63 bits";
   uint64_t row = weight.shape.empty() ? 1 : uint64_t(weight.shape.back());
+  source.rowElements = row;
   source.starts.push_back(0);
   for (const HostTensor::Piece &piece : source.pieces) {
     std::optional<uint64_t> rowBytes = byteSize(piece.encoding, row);
@@ -90,6 +103,10 @@ llvm::Expected<Source> Source::of(const HostTensor &weight) {
                      << elementTypeName(piece.encoding) << ", got "
                      << piece.bytes.size() << " bytes";
     uint64_t rows = *rowBytes ? piece.bytes.size() / *rowBytes : 0;
+    if (piece.rotaryHeads &&
+        (rows == 0 || rows % (2 * uint64_t(piece.rotaryHeads)) != 0))
+      return error() << "expects the rows of " << piece.rotaryHeads
+                     << " heads, in pairs, got " << rows;
     source.starts.push_back(source.starts.back() + rows * row);
   }
   if (source.starts.back() != *elements)
@@ -98,19 +115,18 @@ llvm::Expected<Source> Source::of(const HostTensor &weight) {
   return source;
 }
 
-/// Elements [first, first + count), all of one piece, in `element`'s encoding.
-/// The buffers are used where the piece's encoding differs.
+/// Elements [first, first + count), all of one piece and, where rows are taken
+/// in another order, of one row, in `element`'s encoding. The buffers are used
+/// where the piece's encoding differs.
 const uint8_t *fetch(const Source &weight, ElementType element, uint64_t first,
                      uint64_t count, std::vector<float> &numbers,
                      std::vector<uint8_t> &encoded) {
-  size_t index = weight.find(first);
-  const HostTensor::Piece &piece = weight.pieces[index];
-  first -= weight.starts[index];
-  if (piece.encoding == element && first % blockElements(element) == 0)
+  auto [piece, at] = weight.find(first);
+  if (piece.encoding == element && at % blockElements(element) == 0)
     return piece.bytes.data() +
-           first / blockElements(element) * blockBytes(element);
+           at / blockElements(element) * blockBytes(element);
   numbers.resize(count);
-  decodeRangeToF32(piece.encoding, piece.bytes, first, numbers);
+  decodeRangeToF32(piece.encoding, piece.bytes, at, numbers);
   encoded.resize(*byteSize(element, count));
   encodeFromF32(element, numbers, encoded);
   return encoded.data();
@@ -204,10 +220,9 @@ private:
                              uint64_t columns) {
     uint64_t padded = ceilDiv(columns, kQuantBlock) * kQuantBlock;
     rowNumbers[0].assign(padded, 0.0f);
-    size_t index = weight.find(first);
+    auto [piece, at] = weight.find(first);
     decodeRangeToF32(
-        weight.pieces[index].encoding, weight.pieces[index].bytes,
-        first - weight.starts[index],
+        piece.encoding, piece.bytes, at,
         llvm::MutableArrayRef<float>(rowNumbers[0]).take_front(columns));
     rowBytes[0].resize(*byteSize(ElementType::q8_0, padded));
     encodeFromF32(ElementType::q8_0, rowNumbers[0], rowBytes[0]);
@@ -234,18 +249,21 @@ private:
 /// at a block's start begins at one of the output's.
 void convertRows(const Source &weight, ElementType element,
                  llvm::MutableArrayRef<uint8_t> out, ThreadPool &pool) {
-  constexpr uint64_t kStep = uint64_t(1) << 16;
   for (size_t piece = 0; piece < weight.pieces.size(); ++piece) {
     uint64_t start = weight.starts[piece];
     uint64_t elements = weight.starts[piece + 1] - start;
+    if (elements == 0)
+      continue;
+    uint64_t stride = weight.pieces[piece].rotaryHeads ? weight.rowElements
+                                                       : uint64_t(1) << 16;
     pool.parallelFor(
-        int64_t(ceilDiv(elements, kStep)),
+        int64_t(ceilDiv(elements, stride)),
         [&](unsigned, int64_t begin, int64_t end) {
           std::vector<float> numbers;
           std::vector<uint8_t> encoded;
           for (int64_t step = begin; step < end; ++step) {
-            uint64_t first = start + uint64_t(step) * kStep;
-            uint64_t here = std::min(kStep, start + elements - first);
+            uint64_t first = start + uint64_t(step) * stride;
+            uint64_t here = std::min(stride, start + elements - first);
             const uint8_t *bytes =
                 fetch(weight, element, first, here, numbers, encoded);
             std::memcpy(out.data() + first / blockElements(element) *

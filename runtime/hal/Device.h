@@ -96,6 +96,8 @@ struct HostTensor {
     ElementType encoding = ElementType::f32;
     /// Keeps `bytes` alive.
     std::shared_ptr<const void> owner;
+    /// As in plan.fbs: above 0, rows are taken in another order.
+    uint32_t rotaryHeads = 0;
   };
 
   llvm::ArrayRef<uint8_t> bytes;

@@ -227,6 +227,14 @@ private:
         return fail(object) << "has " << elements << " elements, its sources "
                             << "have more";
       found += here;
+      // A rotation swaps rows of a matrix, within heads of an even number.
+      if (uint64_t heads = source.rotary_heads();
+          heads && (rank != 2 || rowBytes == 0 ||
+                    source.bytes() / rowBytes % (2 * heads) != 0))
+        return fail(place) << "expects the rows of " << heads
+                           << " heads, in pairs, got "
+                           << (rowBytes ? source.bytes() / rowBytes : 0)
+                           << " rows of a weight of rank " << rank;
       if (!checkedAdd(source.offset(), source.bytes()))
         return fail(place) << "lies at byte " << source.offset()
                            << " of its file, so that its end exceeds 64 bits";

@@ -58,7 +58,7 @@ llvm::Expected<HostTensor> FileWeightProvider::get(const Plan &plan,
       return withNote(piece.takeError(), place, "is stored there");
     tensor.pieces.push_back(std::move(*piece));
   }
-  if (tensor.pieces.size() == 1) {
+  if (tensor.pieces.size() == 1 && tensor.pieces[0].rotaryHeads == 0) {
     tensor.bytes = tensor.pieces[0].bytes;
     tensor.encoding = tensor.pieces[0].encoding;
     tensor.owner = tensor.pieces[0].owner;
@@ -86,5 +86,6 @@ FileWeightProvider::getPiece(const Plan &plan, const plan::WeightSource &source,
              << "expects bytes with the SHA-256 " << toHex(expected)
              << ", found " << toHex(found);
   }
-  return HostTensor::Piece{bytes, ElementType(source.encoding()), file};
+  return HostTensor::Piece{bytes, ElementType(source.encoding()), file,
+                           source.rotary_heads()};
 }

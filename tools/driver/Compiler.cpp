@@ -28,15 +28,21 @@ Precision moec::naturalPrecision(const Module &module) {
   return isNarrow(module) ? Precision::bf16 : Precision::f32;
 }
 
-/// The one source tensor behind a weight, if only encodings stand between.
-static const Expr *storedSource(const Expr &expr) {
+/// The one source tensor behind a weight, if only encodings and the order of
+/// rotary rows stand between; the latter as the heads that it speaks of.
+static std::pair<const Expr *, uint32_t> storedSource(const Expr &expr) {
   const Expr *at = &resolve(expr);
   // One rounding at most: the last cast is the weight's own type.
   if (at->kind == ExprKind::Cast)
     at = &resolve(*at->args[0]);
+  uint32_t heads = 0;
+  if (at->kind == ExprKind::RotaryToHalf && at->type.rank() == 2) {
+    heads = uint32_t(at->attrs<HeadsAttrs>().heads);
+    at = &resolve(*at->args[0]);
+  }
   if (at->kind == ExprKind::Dequantize)
     at = &resolve(*at->args[0]);
-  return at->kind == ExprKind::Source ? at : nullptr;
+  return {at->kind == ExprKind::Source ? at : nullptr, heads};
 }
 
 std::vector<cpu::CpuLevel> moec::hostLevels() {
@@ -102,7 +108,7 @@ moec::compileModule(Module &module, const CompileRequest &request) {
   options.stored = [&](const Weight &weight) {
     std::vector<StoredWeight> parts;
     for (const Expr *piece : pieces(*weight.expr)) {
-      const Expr *source = storedSource(*piece);
+      auto [source, heads] = storedSource(*piece);
       auto place =
           source ? reader.place(*source->file, source->attrs<SourceAttrs>())
                  : std::nullopt;
@@ -111,7 +117,7 @@ moec::compileModule(Module &module, const CompileRequest &request) {
       uint64_t bytes =
           *byteSize(source->type.element(), *source->type.staticElements());
       parts.push_back(
-          {place->path, place->offset, bytes, source->type.element()});
+          {place->path, place->offset, bytes, source->type.element(), heads});
     }
     return parts;
   };

@@ -216,6 +216,35 @@ TEST(Pack, ReadsWeightsInPieces) {
                                  "got 894 bytes"));
 }
 
+TEST(Pack, TakesRotaryRowsInTheirOrder) {
+  // Two heads of 6 rows; row j of a head is stored as row 2 (j % 3) + j / 3.
+  HostTensor stored = makeWeight(ElementType::f32, {12, 40});
+  auto ordered = std::make_shared<std::vector<uint8_t>>();
+  for (size_t head = 0; head < 2; ++head)
+    for (size_t j : {0, 2, 4, 1, 3, 5})
+      ordered->insert(ordered->end(),
+                      stored.bytes.data() + (head * 6 + j) * 160,
+                      stored.bytes.data() + (head * 6 + j + 1) * 160);
+  HostTensor expected{*ordered, ElementType::f32, {12, 40}, ordered};
+  HostTensor rotary;
+  rotary.shape = {12, 40};
+  rotary.pieces = {{stored.bytes, ElementType::f32, stored.owner, 2}};
+  for (WeightLayout layout :
+       {WeightLayout{Kind::rowMajor, ElementType::f32, 0, 0},
+        WeightLayout{Kind::rowMajor, ElementType::bf16, 0, 0},
+        WeightLayout{Kind::panels, ElementType::bf16, 8, 2},
+        WeightLayout{Kind::panels, ElementType::f32, 16, 1},
+        WeightLayout{Kind::panels, ElementType::q8_0, 16, 4}})
+    EXPECT_TRUE(pack(layout, rotary, 2) == pack(layout, expected));
+  ThreadPool pool(1);
+  WeightLayout layout{Kind::rowMajor, ElementType::f32, 0, 0};
+  std::vector<uint8_t> out(*packedBytes(layout, rotary.shape));
+  rotary.pieces[0].rotaryHeads = 4;
+  EXPECT_THAT(toText(packWeight(layout, rotary, out, pool)),
+              testing::HasSubstr("expects the rows of 4 heads, in pairs, got "
+                                 "12"));
+}
+
 TEST(Pack, ConvertsRowMajorWeights) {
   for (ElementType encoding : {ElementType::q4_1, ElementType::bf16}) {
     HostTensor weight = makeWeight(encoding, {2, 300, 512});

@@ -249,6 +249,11 @@ TEST(Plan, ChecksTypesAndWeights) {
               }),
               HasSubstr("expects a SHA-256 of 32 bytes or none, got 3 bytes"));
   EXPECT_THAT(errorAfter([](plan::PlanT &plan) {
+                plan.weights[0]->sources[0]->rotary_heads = 1;
+              }),
+              HasSubstr("expects the rows of 1 heads, in pairs, got 1 rows of "
+                        "a weight of rank 1"));
+  EXPECT_THAT(errorAfter([](plan::PlanT &plan) {
                 plan.variants[0]->weights[0]->layout = plan::LayoutKind::panels;
               }),
               HasSubstr("at least 2 dimensions"));
