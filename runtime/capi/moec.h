@@ -112,7 +112,7 @@ MOEC_API moec_status moec_sequence_begin(moec_session *session,
 MOEC_API moec_status moec_sequence_end(moec_session *session,
                                        uint32_t sequence);
 /* Feeds `count` tokens, any number up to the context, and writes the logits of
- * the last one, as many as the vocabulary has. */
+ * the last one, as many as the vocabulary has; `logits` may be NULL. */
 MOEC_API moec_status moec_sequence_feed(moec_session *session,
                                         uint32_t sequence,
                                         const int32_t *tokens, size_t count,
@@ -166,8 +166,8 @@ typedef struct moec_timings {
  * once more with token -1 where text was held back. Returns 0 to stop. */
 typedef int (*moec_token_callback)(void *user, int32_t token, const char *text);
 
-/* Generates after a prompt in a sequence of its own. `callback` and `timings`
- * may be NULL; without `tokens` the tokens go to the callback only, otherwise
+/* Generates after a prompt in a sequence of its own. Without `options` it takes
+ * the best token always, 128 times. `callback` and `timings` may be NULL; without `tokens` the tokens go to the callback only, otherwise
  * `*tokens` is released with moec_release. */
 MOEC_API moec_status moec_generate(moec_session *session, const int32_t *prompt,
                                    size_t prompt_count,

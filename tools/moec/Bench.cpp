@@ -1,7 +1,7 @@
 #include "tools/moec/Command.h"
 
 #include "runtime/cpu/CpuDevice.h"
-#include "runtime/cpu/ThreadPool.h"
+#include "runtime/cpu/ReadBandwidth.h"
 #include "runtime/generate/Generate.h"
 #include "runtime/schema/plan_generated.h"
 #include "tools/driver/Describe.h"
@@ -60,37 +60,6 @@ struct Samples {
 static double now() {
   using namespace std::chrono;
   return duration<double>(steady_clock::now().time_since_epoch()).count();
-}
-
-/// Bytes a second that all threads together read, from a buffer that no cache
-/// holds, in the streams that a decode step would have.
-static double readBandwidth(CpuDevice &device) {
-  constexpr uint64_t kBytes = 512u << 20, kPieces = 64;
-  std::vector<uint64_t> buffer(kBytes / 8, 1);
-  const uint64_t *words = buffer.data();
-  std::vector<uint64_t> sums(kPieces * 8);
-  double best = 0;
-  for (int run = 0; run < 3; ++run) {
-    double start = now();
-    device.threadPool().parallelFor(
-        kPieces, [&](unsigned, int64_t first, int64_t last) {
-          for (int64_t piece = first; piece < last; ++piece) {
-            uint64_t count = kBytes / 8 / kPieces;
-            const uint64_t *from = words + piece * count;
-            uint64_t lanes[8] = {};
-            for (uint64_t i = 0; i < count; i += 8)
-              for (int lane = 0; lane < 8; ++lane)
-                lanes[lane] += from[i + lane];
-            for (int lane = 0; lane < 8; ++lane)
-              sums[piece * 8] += lanes[lane];
-          }
-        });
-    best = std::max(best, kBytes / (now() - start));
-  }
-  // The sum is used, so that the reading is not optimised away.
-  if (sums[0] == 1)
-    llvm::errs() << "";
-  return best;
 }
 
 static void printProfile(Session &session) {
@@ -158,7 +127,8 @@ static llvm::Error run() {
     prefillRate.values.push_back(prefill / (prefilled - start));
     if (decode)
       decodeRate.values.push_back(decode / (decoded - prefilled));
-    bandwidth.values.push_back(readBandwidth(device) / 1e9);
+    MOEC_ASSIGN(double readBytes, measureReadBandwidth(device.threadPool()));
+    bandwidth.values.push_back(readBytes / 1e9);
   }
   MOEC_ASSIGN(auto counters, session->expertCounters());
   // Largest deviation of an expert's load from the mean, over all layers.
