@@ -170,10 +170,9 @@ Values Emitter::loop(Value *begin, Value *end, int64_t step,
     return MDNode::get(context, parts);
   };
   MDNode *properties = MDNode::getDistinct(
-      context,
-      {nullptr, property("llvm.loop.unroll.disable", {}),
-       property("llvm.loop.vectorize.enable",
-                {ConstantAsMetadata::get(b.getFalse())})});
+      context, {nullptr, property("llvm.loop.unroll.disable", {}),
+                property("llvm.loop.vectorize.enable",
+                         {ConstantAsMetadata::get(b.getFalse())})});
   properties->replaceOperandWith(0, properties);
   back->setMetadata(LLVMContext::MD_loop, properties);
   counter->addIncoming(next, latch);

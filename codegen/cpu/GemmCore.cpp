@@ -11,9 +11,6 @@ using namespace llvm;
 using namespace moec;
 using namespace moec::cpu;
 
-/// Slabs that one row reads at once: streams for the memory system, and
-/// independent chains of additions to hide their latency.
-static constexpr unsigned kStreams = 4;
 /// A slab's chunk and the tile it feeds stay in an L1 of 32 KiB or more.
 static constexpr int64_t kSlabBytesInL1 = 40 << 10;
 /// A block's rows are read again for each panel, from L2 or at worst L3, and
@@ -64,9 +61,9 @@ GemmCore::GemmCore(Emitter &e, const GemmTraits &traits)
   if (inner == Inner::Amx)
     tileRows = {32, 16}; // 2 by 2 or 1 by 2 tile registers of sums
   else if (e.registers == 32)
-    tileRows = {12, 6, 3, 2, 1};
+    tileRows = {12, 8, 4, 2, 1};
   else if (vectors == 2)
-    tileRows = {6, 3, 2, 1};
+    tileRows = {6, 4, 2, 1};
   else
     tileRows = {2, 1};
   int64_t direct = traits.k * elementBytes;

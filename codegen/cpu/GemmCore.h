@@ -74,6 +74,9 @@ public:
   uint64_t scratchBytes() const;
 
 private:
+  /// Slabs that one row reads at once: streams for the memory system, and
+  /// independent chains of additions to hide their latency.
+  static constexpr unsigned kStreams = 4;
   /// How weights become operands of multiply-adds.
   enum class Inner { F32, Bf16, Bf16Dot, Q8, Amx };
 

@@ -16,6 +16,9 @@ using namespace llvm;
 using namespace moec;
 using namespace moec::cpu;
 
+/// How far ahead of its loads a single row asks for each stream.
+static constexpr int64_t kPrefetch = 3 << 10;
+
 /// Advances `sums` [slab][row][vector] by `count` steps of K.
 Values GemmCore::tileSteps(unsigned rows, unsigned slabs, Value *a, Value *w,
                            Value *count, Values sums) {
@@ -91,6 +94,16 @@ Values GemmCore::tileSteps(unsigned rows, unsigned slabs, Value *a, Value *w,
       llvm_unreachable("has steps of its own");
     }
   };
+  // One row waits for memory. Conversions fill the reorder window before enough
+  // loads are in flight; without them the window reaches far enough.
+  bool ahead = rows == 1 && slabs == kStreams && inner == Inner::Q8;
+  auto prefetch = [&](Value *from, int64_t bytes) {
+    for (unsigned slab = 0; slab < slabs; ++slab)
+      for (int64_t line = 0; line < bytes; line += 64)
+        b.CreateIntrinsic(Intrinsic::prefetch, {e.ptr},
+                          {e.offset(from, slab * slabBytes + kPrefetch + line),
+                           b.getInt32(0), b.getInt32(3), b.getInt32(1)});
+  };
   // A block of 32: scales, then 32 rows of int8, each scaled in registers.
   auto blockOf32 = [&](Value *aStep, Value *wStep, ArrayRef<Value *> before) {
     Values scales;
@@ -105,6 +118,8 @@ Values GemmCore::tileSteps(unsigned rows, unsigned slabs, Value *a, Value *w,
           Values sums(carried);
           Value *aBase = e.element(aStep, k, 4);
           Value *qBase = e.element(quants, k, panel);
+          if (ahead)
+            prefetch(qBase, unroll * panel);
           for (int64_t u = 0; u < unroll; ++u) {
             Values columns;
             for (unsigned column = 0; column < all; ++column) {

@@ -3,6 +3,7 @@
 #include "codegen/cpu/VectorMath.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/IR/Intrinsics.h"
+#include "llvm/IR/IntrinsicsX86.h"
 #include "llvm/Support/ErrorHandling.h"
 
 using namespace llvm;
@@ -50,6 +51,11 @@ Value *cpu::emitExp(Emitter &e, Value *x) {
                      8.369419724e-03, 1.381317968e-03});
   p = e.fma(p, b.CreateFMul(r, r), r);
   p = b.CreateFAdd(p, e.like(x, 1));
+
+  if (e.level >= CpuLevel::Avx512 && x->getType() == e.vector(e.f32, 16))
+    return b.CreateIntrinsic(
+        Intrinsic::x86_avx512_mask_scalef_ps_512, {},
+        {p, n, p, b.getInt16(-1), b.getInt32(/*current rounding=*/4)});
 
   // 2^n as a product of two powers, so that neither over- nor underflows.
   Type *ints = intsOf(e, x);
