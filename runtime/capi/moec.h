@@ -167,7 +167,8 @@ typedef struct moec_timings {
 typedef int (*moec_token_callback)(void *user, int32_t token, const char *text);
 
 /* Generates after a prompt in a sequence of its own. Without `options` it takes
- * the best token always, 128 times. `callback` and `timings` may be NULL; without `tokens` the tokens go to the callback only, otherwise
+ * the best token always, 128 times. `callback` and `timings` may be NULL;
+ * without `tokens` the tokens go to the callback only, otherwise
  * `*tokens` is released with moec_release. */
 MOEC_API moec_status moec_generate(moec_session *session, const int32_t *prompt,
                                    size_t prompt_count,
