@@ -6,6 +6,7 @@
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/raw_ostream.h"
 
+#include <cstdio>
 #include <cstdlib>
 
 using namespace llvm;
@@ -25,12 +26,12 @@ ThreadState &thisThread() {
 void Driver::report(StringRef text) {
   if (options.log == LogLevel::None)
     return;
-  // One write a report, so that those of several threads do not mix.
+  // One write a report, so that those of several threads do not mix; and not by
+  // llvm::errs, which may be gone when reports are made at the end.
   std::string line = "cudasim: " + text.str();
   if (line.back() != '\n')
     line += '\n';
-  errs() << line;
-  errs().flush();
+  std::fwrite(line.data(), 1, line.size(), stderr);
 }
 
 void Driver::explain(StringRef text) {
@@ -185,7 +186,10 @@ void Driver::writeCounters() {
   if (options.counters.empty() || counters.empty())
     return;
   if (options.counters == "-") {
-    printCounterTable(errs(), counters);
+    std::string table;
+    raw_string_ostream os(table);
+    printCounterTable(os, counters);
+    std::fwrite(table.data(), 1, table.size(), stderr);
     return;
   }
   std::error_code ec;

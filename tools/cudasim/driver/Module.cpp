@@ -75,7 +75,9 @@ CUresult loadProgram(const void *image, const JitOptions &jit, StringRef name,
   if (text.size() >= 4)
     if (CUresult bad = refuseBinary(image))
       return bad;
-  static std::map<std::string, std::weak_ptr<const Program>, std::less<>> known;
+  using Known =
+      std::map<std::string, std::weak_ptr<const Program>, std::less<>>;
+  static Known &known = *new Known;
   auto found = known.find(std::string_view(text));
   if (found != known.end())
     if ((program = found->second.lock())) {

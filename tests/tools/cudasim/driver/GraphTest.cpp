@@ -70,12 +70,12 @@ TEST_F(GraphTest, NodesRunInTheOrderOfTheirEdges) {
   CUgraphNode first = nullptr;
   OK(cuGraphAddMemsetNode(&first, graph, nullptr, 0, &set, ctx));
   CUgraphNode second = stepNode(graph, 3, 1, {first});
-  CUgraphNode third = stepNode(graph, 5, 2, {second});
+  CUgraphNode third = stepNode(graph, 5, 3, {second});
   int calls = 0;
   CUgraphNode last = hostNode({third}, &calls);
   CUgraphExec exec = instantiate(graph);
-  EXPECT_EQ(launch(exec), 37u);
-  EXPECT_EQ(launch(exec), 37u);
+  EXPECT_EQ(launch(exec), 38u);
+  EXPECT_EQ(launch(exec), 38u);
   EXPECT_EQ(calls, 2);
   CUgraphNodeType type;
   OK(cuGraphNodeGetType(last, &type));
@@ -86,7 +86,7 @@ TEST_F(GraphTest, NodesRunInTheOrderOfTheirEdges) {
 
 TEST_F(GraphTest, EdgesAreListedAndChanged) {
   CUgraphNode one = stepNode(graph, 3, 1, {});
-  CUgraphNode two = stepNode(graph, 5, 2, {one});
+  CUgraphNode two = stepNode(graph, 5, 3, {one});
   CUgraphNode three = nullptr;
   OK(cuGraphAddEmptyNode(&three, graph, &two, 1));
   size_t count = 0;
@@ -119,7 +119,7 @@ TEST_F(GraphTest, EdgesAreListedAndChanged) {
   EXPECT_EQ(cuGraphRemoveDependencies(graph, &one, &two, nullptr, 1),
             CUDA_ERROR_INVALID_VALUE);
   OK(cuGraphAddDependencies(graph, &two, &one, nullptr, 1));
-  EXPECT_EQ(launch(instantiate(graph)), 7u);
+  EXPECT_EQ(launch(instantiate(graph)), 10u);
   OK(cuGraphDestroyNode(two));
   EXPECT_EQ(cuGraphDestroyNode(two), CUDA_ERROR_INVALID_VALUE);
   count = 4;
@@ -203,7 +203,7 @@ TEST_F(GraphTest, ClonesAndChildren) {
   CUgraphNode child = nullptr;
   CUgraphNode before = stepNode(graph, 0, 2, {});
   OK(cuGraphAddChildGraphNode(&child, graph, &before, 1, inner));
-  stepNode(graph, 5, 2, {child});
+  stepNode(graph, 5, 3, {child});
   // The node has a copy: this one changes nothing any more.
   OK(cuGraphDestroy(inner));
   EXPECT_EQ(cuGraphDestroy(inner), CUDA_ERROR_INVALID_VALUE);
@@ -213,7 +213,7 @@ TEST_F(GraphTest, ClonesAndChildren) {
   OK(cuGraphGetNodes(own, nullptr, &count));
   EXPECT_EQ(count, 1u);
   EXPECT_EQ(cuGraphDestroy(own), CUDA_ERROR_INVALID_VALUE);
-  EXPECT_EQ(launch(instantiate(graph)), 37u);
+  EXPECT_EQ(launch(instantiate(graph)), 38u);
   CUgraph copy = nullptr;
   OK(cuGraphClone(&copy, graph));
   CUgraphNode twin = nullptr;
@@ -222,13 +222,13 @@ TEST_F(GraphTest, ClonesAndChildren) {
   EXPECT_EQ(cuGraphNodeFindInClone(&twin, inside, copy),
             CUDA_ERROR_INVALID_VALUE);
   OK(cuGraphDestroy(graph));
-  EXPECT_EQ(launch(instantiate(copy)), 37u);
+  EXPECT_EQ(launch(instantiate(copy)), 38u);
 }
 
 TEST_F(GraphTest, WholeUpdates) {
-  stepNode(graph, 5, 2, {stepNode(graph, 0, 1, {})});
+  stepNode(graph, 5, 3, {stepNode(graph, 0, 1, {})});
   CUgraphExec exec = instantiate(graph);
-  EXPECT_EQ(launch(exec), 7u);
+  EXPECT_EQ(launch(exec), 8u);
   CUgraph other = nullptr;
   OK(cuGraphCreate(&other, 0));
   CUgraphNode first = stepNode(other, 0, 3, {});
@@ -345,7 +345,7 @@ TEST_F(GraphTest, UserObjectsLiveAsLongAsGraphs) {
 }
 
 TEST_F(GraphTest, AreDrawn) {
-  stepNode(graph, 5, 2, {stepNode(graph, 0, 1, {})});
+  stepNode(graph, 5, 3, {stepNode(graph, 0, 1, {})});
   std::string path = testing::TempDir() + "cudasim_graph_test.dot";
   OK(cuGraphDebugDotPrint(graph, path.c_str(), 0));
   std::ifstream file(path);
@@ -378,8 +378,7 @@ TEST_F(CaptureTest, CallsBecomeNodes) {
   CUstream s = begun();
   OK(cuMemsetD32Async(a, 2, 1, s));
   OK(step(s, a, 3, 1));
-  unsigned plus = 2;
-  OK(step(s, a, 5, plus));
+  OK(step(s, a, 5, 3));
   CUstreamCaptureStatus status;
   OK(cuStreamIsCapturing(s, &status));
   EXPECT_EQ(status, CU_STREAM_CAPTURE_STATUS_ACTIVE);
@@ -391,7 +390,7 @@ TEST_F(CaptureTest, CallsBecomeNodes) {
   size_t count = 0;
   OK(cuGraphGetNodes(captured, nullptr, &count));
   EXPECT_EQ(count, 3u);
-  EXPECT_EQ(launch(instantiate(captured)), 37u);
+  EXPECT_EQ(launch(instantiate(captured)), 38u);
 }
 
 TEST_F(CaptureTest, EventsForkAndJoin) {

