@@ -4,6 +4,7 @@
 #include "tools/cudasim/driver/PrivateApi.h"
 
 #include <algorithm>
+#include <string_view>
 
 namespace cudasim::cublaslt {
 
@@ -410,8 +411,8 @@ cublasStatus_t checkPointers(const Problem &p, const Algo &algo) {
           other.address >= written.address + written.bytes ||
           written.address >= other.address + other.bytes)
         continue;
-      bool inPlace = other.address == p.c.address &&
-                     written.address == p.d.address &&
+      bool inPlace = written.what == std::string_view("D") &&
+                     other.what == std::string_view("C") &&
                      p.c.address == p.d.address;
       if (!inPlace)
         return invalid(std::string(written.what) + " overlaps " + other.what);
