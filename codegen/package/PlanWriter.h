@@ -21,8 +21,7 @@ struct StoredWeight {
 /// The parts of a weight, one after the other along its first dimension, if
 /// they lie in files and decode to the weight by a change of encoding and the
 /// order of rotary rows alone; otherwise none.
-using StoredWeightFn =
-    std::function<std::vector<StoredWeight>(const Weight &)>;
+using StoredWeightFn = std::function<std::vector<StoredWeight>(const Weight &)>;
 
 /// A program in kernel ops and the batches it serves.
 struct LoweredProgram {
