@@ -12,6 +12,6 @@ extern "C" __global__ void missingBarrierBeforeReduce(const float *in,
 #endif
   float sum = 0;
   for (int i = 0; i < 4; ++i)
-    sum += ((volatile float *)parts)[i]; // BUG
+    sum += parts[i]; // BUG
   out[threadIdx.x] = sum;
 }

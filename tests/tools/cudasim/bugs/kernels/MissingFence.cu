@@ -16,6 +16,6 @@ extern "C" __global__ void missingFence(float *value, unsigned *flag,
 #ifdef CORRECT
     __threadfence();
 #endif
-    *out = *(volatile float *)value; // BUG
+    *out = *value; // BUG
   }
 }
