@@ -120,12 +120,12 @@ const std::vector<Bug> &allBugs() {
          scene.sharedBytes = 128;
          scene.launch(1, 32, scene.zeros(32), 8);
        }},
-      {"BarrierAfterExit",
+      {"BarrierInBranch",
        kFailed,
        {"barrier"},
        -1,
        0,
-       [](Scene &scene) { scene.launch(1, 128, scene.zeros(64), 64); }},
+       [](Scene &scene) { scene.launch(1, 128, scene.zeros(128), 48); }},
       // More of memory.
       {"SharedNeighbour",
        kIllegal,
