@@ -105,7 +105,7 @@ const std::vector<Bug> &allBugs() {
        }},
       {"MissingGuard",
        kIllegal,
-       {"out of bounds", "beyond", "past"},
+       {"behind the end"},
        36,
        1,
        [](Scene &scene) {

@@ -22,7 +22,7 @@ static float rounded(int mode, float x, float y, Operation operation) {
 static double toInteger(double value, double low, double high, double nan) {
   if (std::isnan(value))
     return nan;
-  return std::min(std::max(value, low), high);
+  return std::min(std::max(value, low), high) + 0.0; // No integer is -0.
 }
 
 /// min and max of the PTX ISA: a number wins over NaN, +0 over -0 is larger.

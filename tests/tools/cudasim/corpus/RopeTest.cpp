@@ -37,10 +37,10 @@ TEST(Corpus, RopeOnPackedQkv) {
           // 2 units of 1; the result is rounded to bf16.
           double slack = (std::fabs(a) + std::fabs(b)) *
                              (angle * 4.5 * 0x1p-23 + 2 * 0x1p-23) +
-                         0x1p-9 * std::fabs(want[side]) + 1e-7;
+                         0x1p-8 * std::fabs(want[side]) + 1e-7;
           if (pair == 0) // The inverse is exactly 1.
             slack = (std::fabs(a) + std::fabs(b)) * 3 * 0x1p-23 +
-                    0x1p-9 * std::fabs(want[side]) + 1e-7;
+                    0x1p-8 * std::fabs(want[side]) + 1e-7;
           ASSERT_NEAR(fromBf16(after[head * dim + pair + side * half]),
                       want[side], slack)
               << "position " << positions[token] << ", head " << head

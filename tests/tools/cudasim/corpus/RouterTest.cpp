@@ -31,8 +31,9 @@ TEST(Corpus, RouterSoftmaxTopk) {
       wantSums[i] += std::exp(row[i] - largest) / sum;
     std::vector<int> order(experts);
     std::iota(order.begin(), order.end(), 0);
-    std::stable_sort(order.begin(), order.end(),
-                     [&](int a, int b) { return row[a] > row[b]; });
+    std::sort(order.begin(), order.end(), [&](int a, int b) {
+      return row[a] > row[b] || (row[a] == row[b] && a < b);
+    });
     double chosen = 0;
     for (int i = 0; i < topk; ++i)
       chosen += std::exp(row[order[i]] - largest);

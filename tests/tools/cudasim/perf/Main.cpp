@@ -173,7 +173,7 @@ int main(int argc, char **argv) {
                    releaseDevice();
                    return 0;
                  });
-    double instructions = numberOf(readText(counters), "warpInstructions");
+    double instructions = numberOf(readText(counters), "warp_instructions");
     unlink(counters.c_str());
     ChildResult timed =
         runChild("checks=none,device=h100", /*capture=*/true, [&] {

@@ -1,5 +1,8 @@
 #include "tests/tools/cudasim/corpus/harness/Compile.h"
 
+#include "tests/tools/cudasim/corpus/harness/Children.h"
+
+#include <cstdio>
 #include <fstream>
 #include <map>
 #include <nvrtc.h>
@@ -64,9 +67,21 @@ const Compiled &compileKernel(const std::string &folder,
   for (const std::string &option : options)
     key += "|" + option;
   auto found = cache.find(key);
-  if (found == cache.end())
-    found = cache.emplace(key, compile(folder, name, arch, options)).first;
-  return found->second;
+  if (found != cache.end())
+    return found->second;
+  // NVRTC initialises the driver that it finds, which this process must not.
+  ChildResult child = runChild("log=none", /*capture=*/true, [&] {
+    Compiled result = compile(folder, name, arch, options);
+    const std::string &text = result.ptx.empty() ? result.error : result.ptx;
+    fwrite(text.data(), 1, text.size(), stdout);
+    return result.ptx.empty() ? 1 : 0;
+  });
+  Compiled result;
+  (child.status == 0 ? result.ptx : result.error) = child.output;
+  if (result.ptx.empty() && result.error.empty())
+    result.error = name + ": NVRTC died by signal " +
+                   std::to_string(child.signal) + "\n" + child.errors;
+  return cache.emplace(key, result).first->second;
 }
 
 } // namespace corpus

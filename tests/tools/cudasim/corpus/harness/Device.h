@@ -39,6 +39,7 @@ template <typename T> class Buffer {
 public:
   /// Without content, as the driver gives it.
   explicit Buffer(size_t count) : count(count) {
+    device();
     CU_CHECK(cuMemAlloc(&address, count * sizeof(T)));
   }
   explicit Buffer(const std::vector<T> &content) : Buffer(content.size()) {

@@ -149,7 +149,7 @@ struct Tolerance {
 };
 /// Half a unit in the last place of a bf16 result, and the float arithmetic
 /// that came before it, which may move a value over the middle.
-constexpr Tolerance kBf16Result = {1e-6, 0x1p-9 + 0x1p-14};
+constexpr Tolerance kBf16Result = {1e-6, 0x1p-8 + 0x1p-14};
 
 /// One failure for the worst element, not one each.
 void expectClose(const std::vector<double> &got,
