@@ -24,6 +24,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <utility>
 
 using namespace llvm;
 using namespace moec;
@@ -32,7 +33,7 @@ using kernel::AttentionSpec;
 
 static constexpr int64_t kTokensPerTile = 8;
 /// One softmax step covers so many positions, or one cache block if larger.
-static constexpr int64_t kChunk = 64;
+static constexpr int64_t kChunk = 128;
 
 namespace {
 
@@ -60,7 +61,9 @@ private:
   int64_t partColumns(int64_t columns) const;
 
   void emitChunk(ArrayRef<Value *> arguments);
-  void emitSoftmax(Value *rowBegin, Value *rows, Value *begin, Value *end);
+  Value *windowStart(Value *own);
+  std::pair<Value *, Value *> seen(Value *own, Value *base);
+  void emitSoftmax(Value *row, Value *begin, Value *end);
   void emitRun(Value *head, Value *token, Value *sequence, Value *position,
                Value *count);
   Value *rowAt(int64_t base, Value *row, int64_t stride) {
@@ -197,99 +200,149 @@ void AttentionEmitter::callProduct(const Product &product,
 
 //===- One chunk of positions ---------------------------------------------===//
 
-/// Takes the chunk's scores into account, of slots [begin, end): maximum and
-/// sum of each row, its accumulator rescaled, scores turned to exponentials.
-void AttentionEmitter::emitSoftmax(Value *rowBegin, Value *rows, Value *begin,
-                                   Value *end) {
-  IRBuilder<> &b = e.b;
-  unsigned lanes = lanesDividing(chunk, e.lanes);
-  double inf = std::numeric_limits<double>::infinity();
-  Values masks;
-  for (int64_t slot = 0; slot < chunk; slot += lanes) {
-    Value *none = e.index(0);
-    Value *from = e.max(e.add(begin, -slot), none);
-    Value *to = e.max(e.add(end, -slot), none);
-    masks.push_back(b.CreateAnd(b.CreateNot(e.laneMask(from, lanes)),
-                                e.laneMask(to, lanes)));
-  }
-  e.loop(rowBegin, b.CreateAdd(rowBegin, rows), 1, [&](Value *row) {
-    Value *scoreRow = rowAt(scoresOffset, row, scoresStride);
-    Value *stats = rowAt(statsOffset, row, 8);
-    Value *oldMaximum = e.load(e.f32, stats);
-    Value *least = e.splat(-inf, lanes);
-    Values loaded;
-    Value *most = least;
-    for (auto [number, mask] : enumerate(masks)) {
-      Value *x = e.loadRaw(e.f32, e.offset(scoreRow, number * lanes * 4), lanes,
-                           nullptr);
-      loaded.push_back(b.CreateSelect(mask, x, least));
-      most = e.maxNumber(most, loaded.back());
-    }
-    Value *maximum = e.maxNumber(oldMaximum, e.maxLanes(most));
-    Value *top = e.splat(maximum, lanes);
-    Value *sums = e.splat(0.0, lanes);
-    for (auto [number, x] : enumerate(loaded)) {
-      Value *power = emitExp(e, b.CreateFSub(x, top));
-      power = b.CreateSelect(masks[number], power, e.splat(0.0, lanes));
-      e.store(power, e.offset(scoreRow, number * lanes * 4));
-      sums = b.CreateFAdd(sums, power);
-    }
-    Value *alpha = b.CreateExtractElement(
-        emitExp(e, e.splat(b.CreateFSub(oldMaximum, maximum), 1)), uint64_t(0));
-    Value *sum =
-        e.fma(e.load(e.f32, e.offset(stats, 4)), alpha, e.sumLanes(sums));
-    e.store(maximum, stats);
-    e.store(sum, e.offset(stats, 4));
-    Value *accumulator = rowAt(sumOffset, row, qStride);
-    e.columns(spec.headDim, [&](Value *column, Value *mask) {
-      Value *at = e.element(accumulator, column, 4);
-      Value *x = e.loadFloats(ElementType::f32, at, e.lanes, mask);
-      e.storeFloats(ElementType::f32, b.CreateFMul(x, e.splat(alpha, e.lanes)),
-                    at, mask);
-    });
-  });
+/// The first position that a token at `own` sees.
+Value *AttentionEmitter::windowStart(Value *own) {
+  if (!spec.window)
+    return e.index(0);
+  return e.max(e.add(own, 1 - spec.window), e.index(0));
 }
 
-/// (head, sequence, first position of the chunk, rowBegin, rows, first slot
-/// seen, end of slots seen)
-void AttentionEmitter::emitChunk(ArrayRef<Value *> arguments) {
-  Value *head = arguments[0], *sequence = arguments[1];
-  Value *rowBegin = arguments[3], *rows = arguments[4];
-  Value *begin = arguments[5], *end = arguments[6];
-  Paging pages = paging();
-  Value *firstBlock = e.b.CreateUDiv(arguments[2], e.index(spec.blockSize));
-  // Calls `body(cache head's block, first slot of it seen, count, slot of the
-  // chunk)` for the blocks that hold slots [begin, end).
-  auto forBlocks =
-      [&](unsigned buffer,
-          function_ref<void(Value *, Value *, Value *, Value *)> body) {
-        Value *from = e.b.CreateUDiv(begin, e.index(spec.blockSize));
-        e.loop(from, e.ceilDiv(end, spec.blockSize), 1, [&](Value *number) {
-          Value *block =
-              pages.block(e, sequence, e.b.CreateAdd(firstBlock, number));
-          Value *cache =
-              e.offset(e.element(e.buffer(buffer), block, cacheBlockBytes),
-                       e.mul(head, cacheHeadBytes));
-          Value *blockBegin = e.mul(number, spec.blockSize);
-          Value *slot = e.max(e.b.CreateSub(begin, blockBegin), e.index(0));
-          Value *slotEnd =
-              e.min(e.b.CreateSub(end, blockBegin), e.index(spec.blockSize));
-          body(cache, slot, e.b.CreateSub(slotEnd, slot), blockBegin);
+/// The slots that it sees of the chunk that starts at `base`.
+std::pair<Value *, Value *> AttentionEmitter::seen(Value *own, Value *base) {
+  Value *begin = e.max(e.b.CreateSub(windowStart(own), base), e.index(0));
+  Value *end = e.min(e.add(e.b.CreateSub(own, base), 1), e.index(chunk));
+  return {begin, end};
+}
+
+/// Takes a row's scores of slots [begin, end) into account: its maximum and
+/// sum, its accumulator rescaled where the maximum grew, scores turned to
+/// exponentials.
+void AttentionEmitter::emitSoftmax(Value *row, Value *begin, Value *end) {
+  IRBuilder<> &b = e.b;
+  unsigned lanes = lanesDividing(chunk, e.lanes);
+  Value *scoreRow = rowAt(scoresOffset, row, scoresStride);
+  Value *stats = rowAt(statsOffset, row, 8);
+  Value *oldMaximum = e.load(e.f32, stats);
+  Value *first = b.CreateAnd(begin, e.index(-int64_t(lanes)));
+  auto mask = [&](Value *slot) {
+    Value *from = e.max(b.CreateSub(begin, slot), e.index(0));
+    return b.CreateAnd(b.CreateNot(e.laneMask(from, lanes)),
+                       e.laneMask(b.CreateSub(end, slot), lanes));
+  };
+  auto scoresAt = [&](Value *slot) { return e.element(scoreRow, slot, 4); };
+  // NaN is not larger than anything: it shows in the sum.
+  auto larger = [&](Value *most, Value *x) {
+    return b.CreateSelect(b.CreateFCmpOGT(x, most), x, most);
+  };
+  double inf = std::numeric_limits<double>::infinity();
+  Value *least = e.splat(-inf, lanes);
+  Value *most =
+      e.loop(first, end, lanes, {least},
+             [&](Value *slot, ArrayRef<Value *> most) -> Values {
+               Value *x = e.loadRaw(e.f32, scoresAt(slot), lanes, nullptr);
+               return {larger(most[0], b.CreateSelect(mask(slot), x, least))};
+             })[0];
+  Value *maximum = larger(oldMaximum, e.maxLanes(most));
+  Value *top = e.splat(maximum, lanes);
+  Value *sums =
+      e.loop(first, end, lanes, {e.splat(0.0, lanes)},
+             [&](Value *slot, ArrayRef<Value *> sum) -> Values {
+               Value *x = e.loadRaw(e.f32, scoresAt(slot), lanes, nullptr);
+               Value *power = emitExp(e, b.CreateFSub(x, top));
+               power = b.CreateSelect(mask(slot), power, e.splat(0.0, lanes));
+               e.store(power, scoresAt(slot));
+               return {b.CreateFAdd(sum[0], power)};
+             })[0];
+  Value *oldSum = e.load(e.f32, e.offset(stats, 4));
+  // Where the maximum stays, the factor is exactly 1.
+  Value *scaledSum = e.ifElse(
+      b.CreateFCmpOGT(maximum, oldMaximum),
+      [&]() -> Values {
+        Value *alpha =
+            emitExp(e, e.splat(b.CreateFSub(oldMaximum, maximum), e.lanes));
+        Value *accumulator = rowAt(sumOffset, row, qStride);
+        e.columns(spec.headDim, [&](Value *column, Value *mask) {
+          Value *at = e.element(accumulator, column, 4);
+          Value *x = e.loadFloats(ElementType::f32, at, e.lanes, mask);
+          e.storeFloats(ElementType::f32, b.CreateFMul(x, alpha), at, mask);
         });
-      };
-  forBlocks(1, [&](Value *keys, Value *, Value *, Value *blockBegin) {
-    callProduct(
-        scores, scoreFunctions, rows, rowAt(qOffset, rowBegin, qStride), keys,
-        e.element(rowAt(scoresOffset, rowBegin, scoresStride), blockBegin, 4),
-        e.index(spec.headDim));
+        e.store(maximum, stats);
+        Value *factor = b.CreateExtractElement(alpha, uint64_t(0));
+        return {b.CreateFMul(oldSum, factor)};
+      },
+      [&]() -> Values { return {oldSum}; })[0];
+  e.store(b.CreateFAdd(scaledSum, e.sumLanes(sums)), e.offset(stats, 4));
+}
+
+/// (head, sequence, first position of the chunk, position of the first token,
+/// tokens)
+void AttentionEmitter::emitChunk(ArrayRef<Value *> arguments) {
+  IRBuilder<> &b = e.b;
+  Value *head = arguments[0], *sequence = arguments[1], *base = arguments[2];
+  Value *position = arguments[3], *count = arguments[4];
+  Value *rows = e.mul(count, group), *zero = e.index(0);
+  Value *blockSize = e.index(spec.blockSize);
+  Value *last = e.add(b.CreateAdd(position, count), -1);
+  auto [unionBegin, commonEnd] = seen(position, base);
+  auto [commonBegin, unionEnd] = seen(last, base);
+  Paging pages = paging();
+  Value *firstBlock = b.CreateUDiv(base, blockSize);
+  // Calls `body(the cache head's block, its first slot of the chunk)` for the
+  // blocks that any row sees.
+  auto forBlocks = [&](unsigned buffer,
+                       function_ref<void(Value *, Value *)> body) {
+    Value *from = b.CreateUDiv(unionBegin, blockSize);
+    e.loop(from, e.ceilDiv(unionEnd, spec.blockSize), 1, [&](Value *number) {
+      Value *block = pages.block(e, sequence, b.CreateAdd(firstBlock, number));
+      Value *cache =
+          e.offset(e.element(e.buffer(buffer), block, cacheBlockBytes),
+                   e.mul(head, cacheHeadBytes));
+      body(cache, e.mul(number, spec.blockSize));
+    });
+  };
+  // Scores of slots that a row does not see are made and not used.
+  forBlocks(1, [&](Value *keys, Value *slot) {
+    callProduct(scores, scoreFunctions, rows, rowAt(qOffset, zero, qStride),
+                keys,
+                e.element(rowAt(scoresOffset, zero, scoresStride), slot, 4),
+                e.index(spec.headDim));
   });
-  emitSoftmax(rowBegin, rows, begin, end);
-  forBlocks(2, [&](Value *cache, Value *slot, Value *count, Value *blockBegin) {
-    Value *powers = e.element(rowAt(scoresOffset, rowBegin, scoresStride),
-                              e.b.CreateAdd(blockBegin, slot), 4);
-    callProduct(values, valueFunctions, rows, powers,
-                e.element(cache, slot, values.bStride),
-                rowAt(sumOffset, rowBegin, qStride), count);
+  e.loop(zero, rows, 1, [&](Value *row) {
+    Value *own = b.CreateAdd(position, b.CreateUDiv(row, e.index(group)));
+    auto [begin, end] = seen(own, base);
+    e.ifThen(b.CreateICmpSLT(begin, end),
+             [&, begin = begin, end = end] { emitSoftmax(row, begin, end); });
+  });
+  forBlocks(2, [&, commonBegin = commonBegin,
+                commonEnd = commonEnd](Value *cache, Value *slot) {
+    auto add = [&](Value *row, Value *rows, Value *from, Value *count) {
+      Value *powers = e.element(rowAt(scoresOffset, row, scoresStride),
+                                b.CreateAdd(slot, from), 4);
+      callProduct(values, valueFunctions, rows, powers,
+                  e.element(cache, from, values.bStride),
+                  rowAt(sumOffset, row, qStride), count);
+    };
+    Value *allSee =
+        b.CreateAnd(b.CreateICmpSLE(commonBegin, slot),
+                    b.CreateICmpSLE(e.add(slot, spec.blockSize), commonEnd));
+    e.ifElse(
+        allSee,
+        [&] {
+          add(zero, rows, zero, blockSize);
+          return Values();
+        },
+        [&] {
+          e.loop(zero, count, 1, [&](Value *number) {
+            auto [begin, end] = seen(b.CreateAdd(position, number), base);
+            Value *from = e.max(b.CreateSub(begin, slot), zero);
+            Value *to = e.min(b.CreateSub(end, slot), blockSize);
+            e.ifThen(b.CreateICmpSLT(from, to), [&] {
+              add(e.mul(number, group), e.index(group), from,
+                  b.CreateSub(to, from));
+            });
+          });
+          return Values();
+        });
   });
 }
 
@@ -328,39 +381,14 @@ void AttentionEmitter::emitRun(Value *head, Value *token, Value *sequence,
     e.store(ConstantFP::get(e.f32, 0), e.offset(stats, 4));
   });
 
-  Value *zero = e.index(0), *whole = e.index(chunk);
-  auto windowStart = [&](Value *at) -> Value * {
-    return spec.window ? e.max(e.add(at, 1 - spec.window), zero) : zero;
-  };
-  Value *last = e.add(b.CreateAdd(position, count), -1);
-  Value *start = e.mul(b.CreateUDiv(windowStart(position), whole), chunk);
-  Value *lastStart = windowStart(last);
-  e.loop(start, e.add(last, 1), chunk, [&](Value *base) {
-    Value *allSee =
-        b.CreateAnd(b.CreateICmpSLT(e.add(base, chunk - 1), e.add(position, 1)),
-                    b.CreateICmpSLE(lastStart, base));
-    e.ifElse(
-        allSee,
-        [&] {
-          e.call(chunkFunction,
-                 {head, sequence, base, zero, rows, zero, whole});
-          return Values();
-        },
-        [&] {
-          e.loop(zero, count, 1, [&](Value *number) {
-            Value *own = b.CreateAdd(position, number);
-            Value *begin = e.max(b.CreateSub(windowStart(own), base), zero);
-            Value *end = e.min(e.add(b.CreateSub(own, base), 1), whole);
-            e.ifThen(b.CreateICmpSLT(begin, end), [&] {
-              e.call(chunkFunction, {head, sequence, base, e.mul(number, group),
-                                     e.index(group), begin, end});
-            });
-          });
-          return Values();
-        });
+  Value *end = b.CreateAdd(position, count);
+  Value *start =
+      e.mul(b.CreateUDiv(windowStart(position), e.index(chunk)), chunk);
+  e.loop(start, end, chunk, [&](Value *base) {
+    e.call(chunkFunction, {head, sequence, base, position, count});
   });
 
-  e.loop(zero, rows, 1, [&](Value *row) {
+  e.loop(e.index(0), rows, 1, [&](Value *row) {
     Value *from = rowAt(sumOffset, row, qStride);
     Value *to = rowOf(6, spec.out, row);
     Value *total = e.load(e.f32, e.offset(rowAt(statsOffset, row, 8), 4));
@@ -378,7 +406,7 @@ void AttentionEmitter::emit() {
   defineProduct(scores, scoreFunctions);
   defineProduct(values, valueFunctions);
   chunkFunction =
-      e.define("chunk", SmallVector<Type *>(7, e.i64),
+      e.define("chunk", SmallVector<Type *>(5, e.i64),
                [&](ArrayRef<Value *> arguments) { emitChunk(arguments); });
   Function *run = e.define("run", SmallVector<Type *>(5, e.i64),
                            [&](ArrayRef<Value *> arguments) {

@@ -248,6 +248,50 @@ static void benchRagged(CpuLevel level, RaggedGemmSpec spec, int64_t tokens) {
          flops / seconds, computePeak(level, bf16), "GFLOP/s");
 }
 
+/// `tokens` of one sequence that has `before` positions in its cache already;
+/// multiply-adds of the positions that are seen.
+static void benchAttention(CpuLevel level, ElementType element, int64_t before,
+                           int64_t tokens) {
+  kernel::AttentionSpec spec;
+  spec.heads = 9;
+  spec.kvHeads = 3;
+  spec.headDim = 64;
+  spec.blockSize = 16;
+  spec.scale = 0.125;
+  spec.q = spec.cache = spec.out = element;
+  const Compiled &kernel = compiled(spec, level);
+  int64_t width = spec.heads * spec.headDim;
+  int64_t blocks = (before + tokens + spec.blockSize - 1) / spec.blockSize;
+  Array q(element, tokens * width), out(element, tokens * width);
+  Array keys(element, blocks * spec.kvHeads * spec.headDim * spec.blockSize);
+  Array values(element, keys.size());
+  Random random(1);
+  q.fillNormal(random);
+  keys.fillNormal(random);
+  values.fillNormal(random);
+  Array positions(ElementType::i32, tokens), offsets(ElementType::i32, 2);
+  Array table(ElementType::i32, blocks);
+  for (int64_t token = 0; token < tokens; ++token)
+    positions.set(token, double(before + token));
+  offsets.set(1, double(tokens));
+  for (int64_t block = 0; block < blocks; ++block)
+    table.set(block, double(block));
+  void *buffers[] = {q.data(),         keys.data(),    values.data(),
+                     positions.data(), offsets.data(), table.data(),
+                     out.data()};
+  int64_t extents[] = {tokens, 1, blocks};
+  Array scratch(ElementType::i8, kernel.kernel.scratchBytes);
+  double seen = double(tokens) * (double(before) + double(tokens + 1) / 2);
+  double flops = seen * double(width) * 4;
+  double rate = bestRate(flops, [&] {
+    kernel.function(buffers, extents, 0, kernel.tasks(extents), scratch.data());
+  });
+  report((cpu::variantName(level) + " attention " + elementTypeName(element) +
+          " before=" + llvm::Twine(before) + " tokens=" + llvm::Twine(tokens))
+             .str(),
+         rate, computePeak(level, false), "GFLOP/s");
+}
+
 int main(int argc, char **argv) {
   const char *filter = argc > 1 ? argv[1] : "";
   constexpr ElementType f32 = ElementType::f32, bf16 = ElementType::bf16,
@@ -258,6 +302,15 @@ int main(int argc, char **argv) {
        {CpuLevel::Avx2, CpuLevel::Avx512, CpuLevel::Avx512Bf16}) {
     if (!hostRuns(level))
       continue;
+    for (ElementType element : {f32, bf16}) {
+      std::string name =
+          (cpu::variantName(level) + " attention " + elementTypeName(element))
+              .str();
+      if (!strstr(name.c_str(), filter))
+        continue;
+      benchAttention(level, element, 0, 512);
+      benchAttention(level, element, 1024, 1);
+    }
     for (auto [a, w] : types) {
       std::string name = (cpu::variantName(level) + " " + typeName(a, w)).str();
       if (!strstr(name.c_str(), filter))
