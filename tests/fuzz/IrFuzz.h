@@ -7,8 +7,8 @@
 #include "ir/text/Parser.h"
 #include "ir/text/Printer.h"
 #include "ir/verify/Verifier.h"
-#include "passes/Passes.h"
 #include "passes/driver/PassManager.h"
+#include "passes/pipeline/Registry.h"
 
 #include <cstdlib>
 
@@ -37,6 +37,20 @@ inline void requireRoundTrips(const Module &module) {
   require(printModule(**read) == text, "print(read(write)) == print");
 }
 
+/// Whether the pipeline ran over a copy of `module`; if so, what it made is
+/// valid and round-trips.
+inline bool runOnCopy(const Module &module, llvm::StringRef pipeline) {
+  auto copy = llvm::cantFail(parseModule(printModule(module), "copy"));
+  PassManager manager;
+  manager.add(llvm::cantFail(parsePipeline(pipeline, allPasses())));
+  if (llvm::Error err = manager.run(*copy)) {
+    ignore(std::move(err));
+    return false;
+  }
+  requireRoundTrips(*copy);
+  return true;
+}
+
 inline void checkModule(llvm::Expected<std::unique_ptr<Module>> module) {
   if (!module)
     return ignore(module.takeError());
@@ -45,14 +59,10 @@ inline void checkModule(llvm::Expected<std::unique_ptr<Module>> module) {
   if (llvm::Error err = verify(**module))
     return ignore(std::move(err));
   requireRoundTrips(**module);
-  PassManager passes;
-  for (auto create : {createSimplify, createCse, createDce}) {
-    std::unique_ptr<Pass> pass = create();
-    pass->setName("clean-up");
-    passes.add(std::move(pass));
-  }
-  require(!passes.run(**module), "clean-up leaves a valid module");
-  requireRoundTrips(**module);
+  require(runOnCopy(**module, "simplify,cse,dce"), "clean-up always succeeds");
+  // What cannot be lowered or upcycled is an error, never a crash.
+  runOnCopy(**module, loweringPipeline(ElementType::bf16, ElementType::bf16));
+  runOnCopy(**module, "upcycle{experts=2},expand-ffn,form-kernels");
 }
 
 } // namespace moec
