@@ -93,7 +93,7 @@ void KernelFormer::addDispatches() {
       continue;
     // Behind route and count, which become one kernel.
     Builder b(&op);
-    b.setLoc(expert.definingOp()->loc());
+    b.setLoc(expert.definingOp() ? expert.definingOp()->loc() : op.loc());
     auto attrs = std::make_unique<MoeDispatchAttrs>();
     attrs->experts = op.operand(3).type().dim(0).constant();
     TensorType offsets({Dim(attrs->experts + 1)}, ElementType::i32);

@@ -16,6 +16,7 @@
 #include "ir/core/Module.h"
 #include "ir/ops/TensorOps.h"
 #include "passes/Passes.h"
+#include "llvm/ADT/STLExtras.h"
 
 using namespace moec;
 
@@ -32,6 +33,13 @@ static bool joins(const Group &group, const Operation &op) {
          op.operand(1).type().element() == head.operand(1).type().element();
 }
 
+static bool isConcatOf(const Expr &expr, llvm::ArrayRef<ExprRef> refs) {
+  return expr.kind == ExprKind::Concat && !expr.attrs<AxisAttrs>().axis &&
+         llvm::equal(expr.args, refs, [](const ExprRef &a, const ExprRef &b) {
+           return a->kind == ExprKind::Ref && a->weight == b->weight;
+         });
+}
+
 /// A weight that is the others, row after row.
 static llvm::Expected<Value> join(Module &module, const Group &group,
                                   unsigned operand) {
@@ -45,8 +53,13 @@ static llvm::Expected<Value> join(Module &module, const Group &group,
             (name.empty() ? weight->name
                           : weight->name.substr(weight->name.rfind('.') + 1));
   }
-  if (Weight *known = module.findWeight(name))
-    return known->value();
+  // Another program may have joined the same weights; a weight that only has
+  // the name is another one.
+  while (Weight *known = module.findWeight(name)) {
+    if (isConcatOf(*known->expr, parts))
+      return known->value();
+    name += "'";
+  }
   MOEC_ASSIGN(ExprRef joined,
               Expr::make(ExprKind::Concat, std::move(parts), nullptr));
   return module

@@ -66,6 +66,8 @@ public:
   void addFacts();
 
 private:
+  llvm::Error checkNames(const Program &program, const Operation &ffn,
+                         const std::string &base, int64_t layer) const;
   llvm::Expected<Value> bank(const ExpertMatrix &matrix, bool bias);
   RouteAttrs route() const;
 
@@ -129,6 +131,28 @@ llvm::Expected<Value> Upcycler::bank(const ExpertMatrix &matrix, bool bias) {
   return module.addWeight(matrix.bank, stacked, matrix.dense->loc)->value();
 }
 
+/// What an ffn becomes has names of its own.
+llvm::Error Upcycler::checkNames(const Program &program, const Operation &ffn,
+                                 const std::string &base, int64_t layer) const {
+  for (const char *part : {".router", ".gate", ".up", ".down", ".gate.bias",
+                           ".up.bias", ".down.bias"})
+    if (module.findWeight(base + part))
+      return opError(ffn) << "becomes '" << base
+                          << "', but the module has the weight '" << base
+                          << part << "'";
+  std::string suffix = "." + std::to_string(layer);
+  std::string counts = "moe.counts" + suffix;
+  if (module.findDim("pairs" + suffix))
+    return opError(ffn) << "becomes '" << base
+                        << "', but the module has the dimension 'pairs"
+                        << suffix << "'";
+  if (module.findState(counts) || program.argument(counts))
+    return opError(ffn) << "becomes '" << base
+                        << "', but the module has a state or an argument '"
+                        << counts << "'";
+  return llvm::Error::success();
+}
+
 llvm::Error Upcycler::rewrite(Program &program, Operation &ffn, int64_t layer) {
   const auto attrs = ffn.attrs<FfnAttrs>();
   std::string base = "layers." + std::to_string(layer) + ".moe";
@@ -136,13 +160,10 @@ llvm::Error Upcycler::rewrite(Program &program, Operation &ffn, int64_t layer) {
   Builder b(&ffn);
   b.setLoc(Location::ofObject("model." + base));
   MoeWeights weights;
+  MOEC_TRY(checkNames(program, ffn, base, layer));
   MOEC_ASSIGN(ExprRef router, initRouter(options, base + ".router",
                                          x.type().dim(1).constant()));
-  Weight *routerWeight = module.addWeight(base + ".router", router, b.loc());
-  if (!routerWeight)
-    return opError(ffn) << "becomes '" << base
-                        << "', but the module has weights of that name";
-  weights.router = routerWeight->value();
+  weights.router = module.addWeight(base + ".router", router, b.loc())->value();
   unsigned count = attrs.numWeights();
   for (unsigned i = 0; i < ffn.numOperands() - 1; ++i) {
     Value operand = ffn.operand(1 + i);
