@@ -140,25 +140,24 @@ void GemmCore::emitOneRow(Value *rowBegin, Value *panelBegin, Value *panelEnd,
         e.store(e.splat(0.0, e.lanes),
                 e.offset(tile, slab * tileStride + v * e.lanes * 4));
   };
-  unsigned together = kStreams / slabsPerPanel;
-  Value *count = e.b.CreateSub(panelEnd, panelBegin);
-  Value *wideEnd = e.b.CreateAdd(
-      panelBegin, e.b.CreateAnd(count, e.index(-int64_t(together))));
   int64_t panelBytes = slabBytes * slabsPerPanel;
-  e.loop(panelBegin, wideEnd, together, [&](Value *first) {
-    clear(kStreams);
-    e.call(wide,
-           {a, e.element(weights, first, panelBytes), tile, e.index(steps)});
-    for (unsigned i = 0; i < together; ++i)
-      e.call(epilogue, {e.offset(tile, i * slabsPerPanel * tileStride),
-                        e.add(first, i), rowBegin, e.index(1), expert});
-  });
-  e.loop(wideEnd, panelEnd, 1, [&](Value *number) {
-    clear(slabsPerPanel);
-    e.call(narrow,
-           {a, e.element(weights, number, panelBytes), tile, e.index(steps)});
-    e.call(epilogue, {tile, number, rowBegin, e.index(1), expert});
-  });
+  for (auto [slabs, function] : rowTiles) {
+    unsigned together = slabs / slabsPerPanel;
+    Value *count = e.b.CreateSub(panelEnd, panelBegin);
+    Value *end = e.b.CreateAdd(
+        panelBegin, e.b.CreateAnd(count, e.index(-int64_t(together))));
+    e.loop(panelBegin, end, together,
+           [&, slabs = slabs, function = function](Value *first) {
+             clear(slabs);
+             e.call(function, {a, e.element(weights, first, panelBytes), tile,
+                               e.index(steps)});
+             for (unsigned i = 0; i < together; ++i)
+               e.call(epilogue,
+                      {e.offset(tile, i * slabsPerPanel * tileStride),
+                       e.add(first, i), rowBegin, e.index(1), expert});
+           });
+    panelBegin = end;
+  }
 }
 
 void GemmCore::emitManyRows(Value *rowBegin, Value *rows, Value *panelBegin,
@@ -276,10 +275,9 @@ void GemmCore::emitFunctions() {
   bool amx = inner == Inner::Amx;
   for (unsigned rows : tileRows)
     tiles.push_back(amx ? defineAmxTile(rows) : defineTile(rows, 1));
-  if (!amx) {
-    wide = defineTile(1, kStreams);
-    narrow = slabsPerPanel == 1 ? tiles.back() : defineTile(1, slabsPerPanel);
-  }
+  for (unsigned slabs = kStreams; slabs >= slabsPerPanel && !amx; slabs /= 2)
+    rowTiles.push_back(
+        {slabs, slabs == 1 ? tiles.back() : defineTile(1, slabs)});
   epilogue =
       e.define("epilogue", {e.ptr, e.i64, e.i64, e.i64, e.i64},
                [&](ArrayRef<Value *> arguments) { emitEpilogue(arguments); });

@@ -111,8 +111,8 @@ private:
   int64_t tileOffset;
   llvm::SmallVector<unsigned, 5> tileRows;
   llvm::SmallVector<llvm::Function *, 5> tiles;
-  llvm::Function *wide = nullptr;   ///< one row, several panels
-  llvm::Function *narrow = nullptr; ///< one row, one panel
+  /// One row, by the number of slabs that it reads at once, descending.
+  llvm::SmallVector<std::pair<unsigned, llvm::Function *>, 3> rowTiles;
   llvm::Function *epilogue = nullptr;
   llvm::Function *block = nullptr;
 };

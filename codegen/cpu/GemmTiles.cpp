@@ -96,7 +96,7 @@ Values GemmCore::tileSteps(unsigned rows, unsigned slabs, Value *a, Value *w,
   };
   // One row waits for memory. Conversions fill the reorder window before enough
   // loads are in flight; without them the window reaches far enough.
-  bool ahead = rows == 1 && slabs == kStreams && inner == Inner::Q8;
+  bool ahead = rows == 1 && slabs > 1 && inner == Inner::Q8;
   auto prefetch = [&](Value *from, int64_t bytes) {
     for (unsigned slab = 0; slab < slabs; ++slab)
       for (int64_t line = 0; line < bytes; line += 64)
