@@ -83,6 +83,28 @@ CUgraphNodeType typeOf(const Work &work) {
   return std::visit(Types(), work);
 }
 
+bool isCurrent(const Work &work) {
+  if (auto *kernel = std::get_if<KernelWork>(&work))
+    return driver().knownFunctions.contains(kernel->function);
+  if (auto *record = std::get_if<RecordWork>(&work))
+    return driver().knownEvents.contains(record->event);
+  if (auto *wait = std::get_if<WaitWork>(&work))
+    return driver().knownEvents.contains(wait->event);
+  return true;
+}
+
+CUresult checkCurrent(const CUgraph_st &graph) {
+  for (const auto &node : graph.nodes) {
+    if (!isCurrent(node->work))
+      return refuse(CUDA_ERROR_INVALID_HANDLE,
+                    "the graph names a function or event that is gone");
+    if (auto *child = std::get_if<ChildWork>(&node->work))
+      if (CUresult bad = checkCurrent(*child->graph))
+        return bad;
+  }
+  return CUDA_SUCCESS;
+}
+
 bool hasEdge(CUgraphNode from, CUgraphNode to) {
   return is_contained(to->after, from);
 }
@@ -214,6 +236,10 @@ CUresult CUDAAPI cuGraphDestroy(CUgraph handle) {
     if (graph.isChild || !graphHandles().graphs.count(handle))
       return refuse(CUDA_ERROR_INVALID_VALUE,
                     "the graph belongs to a node of another");
+    for (const auto &capture : driver().captures)
+      if (capture->graph == handle)
+        return refuse(CUDA_ERROR_INVALID_VALUE,
+                      "the graph is still being captured to");
     graphHandles().graphs.erase(handle);
     return CUDA_SUCCESS;
   });
@@ -425,6 +451,13 @@ CUresult CUDAAPI cuGraphDestroyNode(CUgraphNode handle) {
           removeEdge(node.after.back(), handle);
         while (!node.before.empty())
           removeEdge(handle, node.before.back());
+        // What would come behind it in a capture now does not.
+        for (const auto &capture : driver().captures)
+          for (CUstream stream : capture->streams)
+            llvm::erase(stream->captureAfter, handle);
+        for (const auto &ctx : driver().contexts)
+          for (const auto &event : ctx->events)
+            llvm::erase(event->captureAfter, handle);
         graphHandles().nodes.erase(handle);
         erase_if(node.graph->nodes,
                  [&](const auto &each) { return each.get() == handle; });

@@ -82,6 +82,10 @@ std::vector<CUgraphNode> topologicalOrder(const CUgraph_st &graph);
 bool isGraph(CUgraph graph);
 bool isNode(CUgraphNode node);
 CUgraphNodeType typeOf(const Work &work);
+/// Whether the function or event that the work names is still there.
+bool isCurrent(const Work &work);
+/// Refuses a graph with work that is not current.
+CUresult checkCurrent(const CUgraph_st &graph);
 
 /// Submits all nodes; `before` is what they wait for. The result is done when
 /// all are.

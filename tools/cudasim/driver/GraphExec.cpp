@@ -93,6 +93,8 @@ static CUresult instantiate(const char *name, CUgraphExec *out, CUgraph graph,
         *result = CUDA_GRAPH_INSTANTIATE_INVALID_STRUCTURE;
       return refuse(CUDA_ERROR_INVALID_VALUE, "the graph has a cycle");
     }
+    if (CUresult bad = checkCurrent(*graph))
+      return bad;
     auto exec = std::make_unique<CUgraphExec_st>();
     exec->ctx = &ctx;
     exec->flags = flags;
@@ -178,6 +180,8 @@ CUresult CUDAAPI cuGraphLaunch(CUgraphExec handle, CUstream streamHandle) {
                   CUstream stream = nullptr;
                   if (CUresult bad = findStream(ctx, streamHandle, stream))
                     return bad;
+                  if (CUresult bad = checkCurrent(*exec.graph))
+                    return bad;
                   if (stream->capture)
                     return submit(stream, ChildWork{cloneGraph(*exec.graph)});
                   if (stream->kind == CUstream_st::Kind::Legacy)
@@ -234,6 +238,8 @@ static CUresult setKernel(const char *name, CUgraphExec exec, CUgraphNode node,
         if (CUresult bad = readKernel(ctx, widen(*params), work))
           return bad;
         auto *old = std::get_if<KernelWork>(&twin.work);
+        if (!isCurrent(twin.work))
+          return CUDA_ERROR_INVALID_HANDLE;
         auto &fresh = std::get<KernelWork>(work);
         if (!old || old->function->module->ctx != fresh.function->module->ctx)
           return refuse(CUDA_ERROR_INVALID_VALUE,
@@ -438,6 +444,10 @@ CUresult update(const char *name, CUgraphExec handle, CUgraph graph,
                   found.result = CU_GRAPH_EXEC_UPDATE_ERROR;
                   if (!isGraph(graph))
                     return CUDA_ERROR_INVALID_VALUE;
+                  if (CUresult bad = checkCurrent(*exec.graph))
+                    return bad;
+                  if (CUresult bad = checkCurrent(*graph))
+                    return bad;
                   found = compare(*exec.graph, *graph);
                   if (found.result != CU_GRAPH_EXEC_UPDATE_SUCCESS)
                     return refuse(CUDA_ERROR_GRAPH_EXEC_UPDATE_FAILURE,
@@ -481,6 +491,10 @@ CUresult CUDAAPI cuGraphExecChildGraphNodeSetParams(CUgraphExec handle,
                       twin ? std::get_if<ChildWork>(&twin->work) : nullptr;
                   if (!work || !isGraph(child))
                     return CUDA_ERROR_INVALID_VALUE;
+                  if (CUresult bad = checkCurrent(*work->graph))
+                    return bad;
+                  if (CUresult bad = checkCurrent(*child))
+                    return bad;
                   if (compare(*work->graph, *child).result !=
                       CU_GRAPH_EXEC_UPDATE_SUCCESS)
                     return CUDA_ERROR_INVALID_VALUE;
@@ -519,6 +533,8 @@ CUresult CUDAAPI cuGraphDebugDotPrint(CUgraph graph, const char *path,
   return inDriver("cuGraphDebugDotPrint", [&]() -> CUresult {
     if (!isGraph(graph) || !path)
       return CUDA_ERROR_INVALID_VALUE;
+    if (CUresult bad = checkCurrent(*graph))
+      return bad;
     std::error_code ec;
     raw_fd_ostream os(path, ec);
     if (ec)

@@ -350,6 +350,9 @@ static CUresult onWork(const char *name, CUgraphNode node, Body &&body) {
   return inContext(name, [&](CUctx_st &ctx) -> CUresult {
     if (!isNode(node))
       return refuse(CUDA_ERROR_INVALID_VALUE, "the node is not a live one");
+    if (!isCurrent(node->work))
+      return refuse(CUDA_ERROR_INVALID_HANDLE,
+                    "the node names a function or event that is gone");
     W *work = std::get_if<W>(&node->work);
     if (!work)
       return refuse(CUDA_ERROR_INVALID_VALUE,

@@ -401,6 +401,9 @@ CUresult CUDAAPI cuEventRecordWithFlags(CUevent event, CUstream stream,
 static CUresult waitCaptured(CUstream_st &stream, CUevent_st &event) {
   // A wait for a captured event takes the waiting stream into the capture.
   std::shared_ptr<Capture> capture = event.capture;
+  if (!is_contained(driver().captures, capture))
+    return refuse(CUDA_ERROR_CAPTURED_EVENT,
+                  "the event was recorded in a capture that has ended");
   if (capture->invalid)
     return CUDA_ERROR_STREAM_CAPTURE_INVALIDATED;
   if (stream.capture && stream.capture != capture) {
@@ -501,8 +504,10 @@ static CUresult elapsed(const char *name, float *millis, CUevent start,
       return CUDA_ERROR_NOT_READY;
     static bool told = false;
     if (!told)
-      driver().report("note: times of events are a roofline estimate from the "
-                      "device's published rates, not a measurement");
+      driver().report(
+          "note: times of events are a roofline estimate from the device's "
+          "published rates, not a measurement; without counters= a kernel "
+          "counts only by its threads");
     told = true;
     *millis =
         float((end->record->endMicros - start->record->endMicros) / 1000.0);

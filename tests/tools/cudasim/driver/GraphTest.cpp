@@ -344,6 +344,27 @@ TEST_F(GraphTest, UserObjectsLiveAsLongAsGraphs) {
   EXPECT_EQ(cuUserObjectRelease(object, 1), CUDA_ERROR_INVALID_VALUE);
 }
 
+TEST_F(GraphTest, WhatTheyNameMayGo) {
+  CUevent done = event();
+  CUgraphNode record = nullptr;
+  OK(cuGraphAddEventRecordNode(&record, graph, nullptr, 0, done));
+  CUgraphNode node = stepNode(graph, 3, 1, {});
+  CUgraphExec exec = instantiate(graph);
+  OK(cuModuleUnload(module));
+  module = nullptr;
+  EXPECT_EQ(cuGraphLaunch(exec, nullptr), CUDA_ERROR_INVALID_HANDLE);
+  CUgraphExec again = nullptr;
+  EXPECT_EQ(cuGraphInstantiate(&again, graph, 0), CUDA_ERROR_INVALID_HANDLE);
+  CUDA_KERNEL_NODE_PARAMS params = {};
+  EXPECT_EQ(cuGraphKernelNodeGetParams(node, &params),
+            CUDA_ERROR_INVALID_HANDLE);
+  OK(cuGraphDestroyNode(node));
+  exec = instantiate(graph);
+  OK(cuGraphLaunch(exec, nullptr));
+  OK(cuEventDestroy(done));
+  EXPECT_EQ(cuGraphLaunch(exec, nullptr), CUDA_ERROR_INVALID_HANDLE);
+}
+
 TEST_F(GraphTest, AreDrawn) {
   stepNode(graph, 5, 3, {stepNode(graph, 0, 1, {})});
   std::string path = testing::TempDir() + "cudasim_graph_test.dot";
@@ -587,6 +608,28 @@ TEST_F(CaptureTest, GraphsAndMemoryAreCapturedToo) {
   EXPECT_EQ(launch(exec), 7u);
   EXPECT_EQ(launch(exec), 7u);
   EXPECT_EQ(read(a, 2)[1], 7u);
+}
+
+TEST_F(CaptureTest, NodesAndGraphsMayGoDuringACapture) {
+  function("step");
+  CUstream s = begun();
+  OK(step(s, a, 3, 1));
+  CUstreamCaptureStatus status;
+  CUgraph inside = nullptr;
+  const CUgraphNode *last = nullptr;
+  size_t count = 0;
+  OK(cuStreamGetCaptureInfo(s, &status, nullptr, &inside, &last, nullptr,
+                            &count));
+  ASSERT_EQ(count, 1u);
+  EXPECT_EQ(cuGraphDestroy(inside), CUDA_ERROR_INVALID_VALUE);
+  CUevent mark = event();
+  OK(cuEventRecord(mark, s));
+  OK(cuGraphDestroyNode(*last));
+  OK(step(s, a, 5, 3));
+  OK(end(s));
+  EXPECT_EQ(launch(instantiate(captured)), 3u);
+  // The mark is of a capture that is over.
+  EXPECT_EQ(cuStreamWaitEvent(stream(), mark, 0), CUDA_ERROR_CAPTURED_EVENT);
 }
 
 TEST_F(CaptureTest, IntoAGraphOfTheProgram) {
