@@ -14,7 +14,8 @@ struct SharedWord {
   uint32_t readClock = 0, readEpoch = 0, readPc = 0;
   uint8_t writeWarp = 0, writeLane = 0, writeBytes = 0; ///< bytes: mask of 4
   uint8_t readWarp = 0, readLane = 0, readBytes = 0;
-  bool writeAtomic = false, written = false, read = false;
+  bool writeAtomic = false, readAtomic = false;
+  bool written = false, read = false;
   bool readByMany = false; ///< clocks are in SharedShadow::readers
 };
 
@@ -31,7 +32,8 @@ struct GlobalWord {
   uint64_t writer = 0, reader = 0; ///< blocks, plus one
   uint32_t writeClock = 0, readClock = 0;
   uint32_t writePc = 0, readPc = 0;
-  bool writeAtomic = false, readAtomic = false, manyReaders = false;
+  uint8_t writeBytes = 0, readBytes = 0; ///< of the four
+  bool writeAtomic = false, readAtomic = false;
 };
 using BlockClock = llvm::DenseMap<uint64_t, uint32_t>;
 struct GlobalShadow {

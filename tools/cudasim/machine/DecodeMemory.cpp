@@ -129,6 +129,10 @@ Error Decoder::access(bool isLoad) {
   MOEC_TRY(address(place, 7, key.space, offset));
   instr.imm = offset;
   instr.space = key.space;
+  uint32_t base =
+      place.base == OperandKind::Register ? place.index : ~place.index;
+  if (isLoad && guesses.count({base, place.bits}))
+    instr.flags |= kStrong;
   return finish();
 }
 

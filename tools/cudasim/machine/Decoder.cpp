@@ -393,17 +393,11 @@ Error Decoder::convert() {
       return fail() << "this conversion needs a rounding modifier";
     if (integral && to != from)
       return fail() << "rounding to an integer needs two equal types";
-    if (bitsOf(to) == 16 && narrows && key.rounding != Rounding::RN &&
-        key.rounding != Rounding::RZ)
-      return fail() << "expected '.rn' or '.rz' for a 16-bit result";
     if (key.relu && (bitsOf(to) != 16 || from != Ty::F32))
       return fail() << "'.relu' is for conversions from f32 to 16 bits";
     if (key.relu)
       instr.bytes = 0x80;
   }
-  if (toFloat && !fromFloat && bitsOf(to) == 16 &&
-      (key.rounding == Rounding::RM || key.rounding == Rounding::RP))
-    return fail() << "expected '.rn' or '.rz' for a 16-bit result";
   key.sub = instr.sub = uint8_t((toBits > 32) | (fromBits > 32) << 1);
   instr.imm = uint64_t(to) | uint64_t(from) << 8;
   if (toBits == 16 && !toFloat)
@@ -631,6 +625,15 @@ Error Decoder::decodeFunction(uint32_t index) {
   }
   contracted.clear();
   skipped.clear();
+  // A plain load whose address an atom.cas of the function shares is the first
+  // guess of a loop that the cas verifies.
+  guesses.clear();
+  for (const ptx::Instruction &instruction : function->body)
+    if (instruction.op[0] == "atom" && instruction.operands.size() == 4)
+      guesses.insert({instruction.operands[1].base == OperandKind::Register
+                          ? instruction.operands[1].index
+                          : ~instruction.operands[1].index,
+                      instruction.operands[1].bits});
   if (options.contract)
     findContractions();
 

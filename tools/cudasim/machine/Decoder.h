@@ -7,6 +7,8 @@
 #include "llvm/ADT/DenseMap.h"
 #include "llvm/ADT/StringMap.h"
 
+#include <set>
+
 namespace cudasim {
 
 /// A register that a drafted instruction names; `slot` is an index into ops,
@@ -127,6 +129,8 @@ private:
   /// add or sub at key takes the operands of the mul at value.
   llvm::DenseMap<uint32_t, uint32_t> contracted;
   llvm::DenseMap<uint32_t, bool> skipped;
+  /// Base and offset of every atom.cas.
+  std::set<std::pair<uint32_t, uint64_t>> guesses;
 
   // The instruction being decoded.
   const ptx::Instruction *now = nullptr;

@@ -142,16 +142,37 @@ INLINE uint32_t floatToHalfRz(float v) {
   return a > 0x7F800000 ? 0x7FFF : beyond ? near - 1 : near;
 }
 
+/// In direction `mode`: the value towards zero, then one step away from it
+/// where that is the direction and something was lost.
+INLINE uint32_t stepAway(uint32_t towardsZero, float back, float v,
+                         Rounding mode) {
+  bool away =
+      mode == Rounding::RP ? back < v : mode == Rounding::RM && back > v;
+  return towardsZero + away;
+}
+
 struct Half {
   INLINE float toFloat(uint32_t bits) { return halfToFloat(bits); }
   INLINE uint32_t nearest(float v) { return floatToHalf(v); }
   INLINE uint32_t towardsZero(float v) { return floatToHalfRz(v); }
+  INLINE uint32_t round(float v, Rounding mode) {
+    if (mode < Rounding::RZ || mode > Rounding::RP)
+      return floatToHalf(v);
+    uint32_t zero = floatToHalfRz(v);
+    return stepAway(zero, halfToFloat(zero), v, mode);
+  }
   static constexpr uint32_t kExponent = 0x7C00, kOne = 0x3C00;
 };
 struct Bfloat {
   INLINE float toFloat(uint32_t bits) { return bfloatToFloat(bits); }
   INLINE uint32_t nearest(float v) { return floatToBfloat(v); }
   INLINE uint32_t towardsZero(float v) { return floatToBfloatRz(v); }
+  INLINE uint32_t round(float v, Rounding mode) {
+    if (mode < Rounding::RZ || mode > Rounding::RP)
+      return floatToBfloat(v);
+    uint32_t zero = floatToBfloatRz(v);
+    return stepAway(zero, bfloatToFloat(zero), v, mode);
+  }
   static constexpr uint32_t kExponent = 0x7F80, kOne = 0x3F80;
 };
 

@@ -168,10 +168,7 @@ void intToFloat(Warp &warp, const Instr &instr, uint32_t mask) {
     LANES {
       float f = narrowToOdd(toOdd(sum[lane], rest[lane]));
       f = sat ? clamp01(f) : f;
-      if (mode == Rounding::RZ)
-        r[lane] = isHalf ? floatToHalfRz(f) : floatToBfloatRz(f);
-      else
-        r[lane] = isHalf ? floatToHalf(f) : floatToBfloat(f);
+      r[lane] = isHalf ? Half::round(f, mode) : Bfloat::round(f, mode);
     }
     break;
   }
@@ -275,13 +272,13 @@ void floatToFloat(Warp &warp, const Instr &instr, uint32_t mask) {
   case Ty::F16:
     LANES {
       float f = narrowToOdd(x[lane]);
-      r[lane] = mode == Rounding::RZ ? floatToHalfRz(f) : floatToHalf(f);
+      r[lane] = Half::round(f, mode);
     }
     break;
   default:
     LANES {
       float f = narrowToOdd(x[lane]);
-      r[lane] = mode == Rounding::RZ ? floatToBfloatRz(f) : floatToBfloat(f);
+      r[lane] = Bfloat::round(f, mode);
     }
     break;
   }

@@ -571,6 +571,13 @@ void approx64(Warp &warp, const Instr &instr, uint32_t mask) {
   });
 }
 
+/// Without .ftz the f64 form is accurate to the last place.
+void rsqrt64(Warp &warp, const Instr &instr, uint32_t mask) {
+  map1<double, double>(warp, instr, mask, [](double x) {
+    return canonical(1.0 / __builtin_sqrt(x));
+  });
+}
+
 template <class H, bool Pair, int Kind> // 0 ex2, 1 tanh
 void approx16(Warp &warp, const Instr &instr, uint32_t mask) {
   bool ftz = instr.flags & kFtz;
@@ -888,7 +895,9 @@ Handler pick(const FormKey &key) {
   case Op::RcpApprox:
     return type == Ty::F64 ? approx64<false> : rcp;
   case Op::RsqrtApprox:
-    return type == Ty::F64 ? approx64<true> : rsqrt;
+    if (type != Ty::F64)
+      return rsqrt;
+    return key.ftz ? approx64<true> : rsqrt64;
   case Op::SqrtApprox:
     return sqrtApprox;
   case Op::SinApprox:

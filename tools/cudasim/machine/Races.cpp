@@ -72,7 +72,8 @@ bool cudasim::checkSharedRaces(WarpState &warp, const Instr &instr,
   Grid::Impl &grid = *block.grid;
   SharedShadow &shadow = *block.shadow;
   bool writing = isWrite(access.kind);
-  bool atomic = access.kind == AccessKind::Atomic;
+  // Atomics and volatile accesses may meet each other.
+  bool atomic = instr.flags & kStrong;
   uint8_t self = uint8_t(warp.index);
   uint32_t now = warp.clock[self];
 
@@ -111,7 +112,8 @@ bool cudasim::checkSharedRaces(WarpState &warp, const Instr &instr,
           return race(lane, index, true, word.writeWarp, word.writeLane,
                       word.writePc);
       }
-      if (writing && word.read && (word.readBytes & bytes)) {
+      if (writing && word.read && (word.readBytes & bytes) &&
+          !(atomic && word.readAtomic)) {
         if (word.readByMany) {
           const std::vector<uint32_t> &readers =
               shadow.readers[uint32_t(index)];
@@ -134,9 +136,11 @@ bool cudasim::checkSharedRaces(WarpState &warp, const Instr &instr,
       if (access.kind == AccessKind::AsyncWrite)
         continue; // the write itself comes when the copy lands
       if (writing) {
-        word.written = true;
+        bool same = word.written && word.writeWarp == self &&
+                    word.writeLane == lane && word.writeClock == now;
         word.writeAtomic = atomic;
-        word.writeBytes = bytes;
+        word.writeBytes = same ? word.writeBytes | bytes : bytes;
+        word.written = true;
         word.writeClock = now;
         word.writeEpoch = warp.syncEpoch;
         word.writeWarp = self;
@@ -158,6 +162,10 @@ bool cudasim::checkSharedRaces(WarpState &warp, const Instr &instr,
       }
       if (word.readByMany)
         shadow.readers[uint32_t(index)][self] = now;
+      // One plain read among strong ones is what a later write races with.
+      if (word.read && !word.readAtomic && atomic)
+        continue;
+      word.readAtomic = atomic;
       word.readBytes = word.read ? word.readBytes | bytes : bytes;
       word.read = true;
       word.readClock = now;
@@ -167,7 +175,6 @@ bool cudasim::checkSharedRaces(WarpState &warp, const Instr &instr,
       word.readPc = warp.pc;
     }
   }
-  (void)instr;
   return true;
 }
 
@@ -283,18 +290,24 @@ bool cudasim::checkGlobalRaces(WarpState &warp, const Instr &instr,
                  " is at " + grid.placeOf(pc) + "\n");
         return false;
       };
-      if (word.writer && word.writer != self && !(strong && word.writeAtomic) &&
-          !knows(word.writer, word.writeClock))
+      uint8_t bytes = byteMask(address, access.bytes, index);
+      if (word.writer && word.writer != self && (word.writeBytes & bytes) &&
+          !(strong && word.writeAtomic) && !knows(word.writer, word.writeClock))
         return race(true, word.writer, word.writePc);
       if (writing && word.reader && word.reader != self &&
-          !(strong && word.readAtomic) && !knows(word.reader, word.readClock))
+          (word.readBytes & bytes) && !(strong && word.readAtomic) &&
+          !knows(word.reader, word.readClock))
         return race(false, word.reader, word.readPc);
+      // Neighbours in a word take each other's place here; what is lost is a
+      // chance to see a race, never an order.
       if (writing) {
+        word.writeBytes = word.writer == self ? word.writeBytes | bytes : bytes;
         word.writer = self;
         word.writeClock = mine.clock;
         word.writePc = warp.pc;
         word.writeAtomic = strong;
       } else if (word.reader != self || !strong) {
+        word.readBytes = word.reader == self ? word.readBytes | bytes : bytes;
         word.reader = self;
         word.readClock = mine.clock;
         word.readPc = warp.pc;

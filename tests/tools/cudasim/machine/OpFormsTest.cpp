@@ -144,18 +144,14 @@ bool isConversion(const std::vector<std::string> &words,
   bool upOrDown = has("rm") || has("rp");
   bool whole = has("rni") || has("rzi") || has("rmi") || has("rpi");
   bool rounds = has("rn") || has("rz") || upOrDown || whole;
-  if (toFloat && !fromFloat)
-    return to > 16 || !upOrDown;
-  if (!toFloat)
+  if (!toFloat || !fromFloat)
     return true;
   if (has("relu") && (to != 16 || types[1] != "f32"))
     return false;
   bool narrows = to < from || (to == 16 && from == 16 && types[0] != types[1]);
   if (narrows && !rounds)
     return false;
-  if (whole && types[0] != types[1])
-    return false;
-  return !(narrows && to == 16 && upOrDown);
+  return !whole || types[0] == types[1];
 }
 
 void checkSpelling(const ptx::FormRow &row, const std::string &spelling) {

@@ -88,7 +88,7 @@ uint64_t toFormat(Quad v, int sticky, bool zero, Format f) {
     unit *= 2;
     ++exponent;
     if (exponent > bias + 300)
-      return sign | infinity;
+      return sign | (zero ? infinity - 1 : infinity);
   }
   Quad units = a / unit;
   uint64_t whole = uint64_t(units);
@@ -569,6 +569,8 @@ std::optional<Answer> floating(const Words &w, const std::string &op,
       return twice(std::copysign(b, a));
     if (op == "min" || op == "max")
       return twice(extremum(op, a, b, w));
+    if (op == "rsqrt" && !ftz)
+      return twice(1 / std::sqrt(a));
     if (w.has("approx")) {
       uint64_t bits = in[0] & ~low(32);
       double x = f64(bits);
@@ -862,6 +864,13 @@ std::optional<Answer> conversion(const Words &w,
     r.bits = infinity | (v < 0 ? 0x8000 : 0);
   else
     r.bits = toFormat(exact, 0, mode == "rz", format);
+  if ((mode == "rm" || mode == "rp") && !std::isinf(v) && !std::isnan(v)) {
+    // From the value towards zero, one step away where that is the direction.
+    r.bits = toFormat(exact, 0, true, format);
+    double zero = fromFormat(r.bits, format);
+    bool away = mode == "rp" ? Quad(zero) < exact : Quad(zero) > exact;
+    r.bits += away;
+  }
   return r;
 }
 
