@@ -133,6 +133,7 @@ void Driver::tearDown(CUcontext ctx) {
   ctx->events.clear();
   ctx->modules.clear();
   ctx->legacy->last = nullptr;
+  reportLeaks(ctx);
   for (auto at = holdings.begin(); at != holdings.end();) {
     const Holding &held = at->second;
     // Memory of pools outlives contexts: it is the device's.
@@ -208,7 +209,7 @@ void Driver::writeCounters() {
            "': " + ec.message());
 }
 
-void Driver::reportLeaks() {
+void Driver::reportLeaks(CUcontext ctx) {
   if (!options.hasCheck("leaks"))
     return;
   std::string text;
@@ -218,6 +219,13 @@ void Driver::reportLeaks() {
   for (const auto &[address, held] : holdings) {
     // Registered memory is the program's own.
     if (held.kind == Holding::Kind::Registered)
+      continue;
+    if ((ctx && held.ctx != ctx) ||
+        (held.ctx && held.ctx->poison != CUDA_SUCCESS))
+      continue;
+    // Memory of pools and graphs outlives contexts.
+    if (ctx &&
+        (held.kind == Holding::Kind::Pool || held.kind == Holding::Kind::Graph))
       continue;
     std::optional<Allocation> found = memory->find(address);
     if (!found)
@@ -245,7 +253,7 @@ void Driver::atExit() {
   if (!lock)
     return;
   self.writeCounters();
-  self.reportLeaks();
+  self.reportLeaks(nullptr);
 }
 
 } // namespace cudasim::driver

@@ -87,7 +87,9 @@ public:
 
 private:
   void writeCounters();
-  void reportLeaks();
+  /// Says what `ctx`, or where it is null any context, has not freed. A context
+  /// that a fault ended cannot free any more and is left out.
+  void reportLeaks(CUcontext ctx);
   static void atExit();
   uint64_t lastId = 0;
 };

@@ -184,10 +184,35 @@ double copyMicros(const CUctx_st &ctx, const CopyWork &work) {
   return kCopyMicros + bytes / rate * 1e6;
 }
 
+/// A result that no kernel wrote is copied to the host: said, not refused.
+void checkWritten(const CopyWork &work) {
+  Driver &self = driver();
+  if (!work.dst.host || work.src.host || !self.options.hasCheck("init"))
+    return;
+  for (size_t slice = 0; slice != work.slices; ++slice)
+    for (size_t row = 0; row != work.rows; ++row) {
+      uint64_t from = work.src.rowAt(slice, row);
+      std::optional<DevicePtr> hole =
+          self.memory->firstUninitialized(from, work.width);
+      if (!hole)
+        continue;
+      std::optional<Allocation> found = self.memory->find(*hole);
+      self.report("uninitialised read by " + describe(work) +
+                  ": nobody wrote the byte at " + hex(*hole) +
+                  (found ? ", " + std::to_string(*hole - found->base) +
+                               " bytes into the " +
+                               std::to_string(found->bytes) + " bytes at " +
+                               hex(found->base) + " (" + found->label + ")"
+                         : std::string()));
+      return;
+    }
+}
+
 Outcome runCopy(const CUctx_st &ctx, const CopyWork &work) {
   GlobalMemory &memory = *driver().memory;
   if (work.width == 0 || work.rows == 0 || work.slices == 0)
     return {CUDA_SUCCESS, 0};
+  checkWritten(work);
   auto move = [&](uint64_t to, uint64_t from, uint64_t bytes) {
     return memory.copy(to, from, bytes);
   };

@@ -106,8 +106,9 @@ struct AsyncCopy {
   uint64_t source[kLanes]; ///< host
   uint64_t target[kLanes]; ///< shared address
   uint32_t sizes[kLanes];  ///< bytes read; the rest is zero
-  uint32_t mask = 0;
-  uint32_t group = 0; ///< the lanes' count of commits when it was issued
+  uint32_t mask = 0;       ///< lanes that have not waited for it
+  uint32_t moved = 0;      ///< lanes whose bytes are there already
+  uint32_t group = 0;      ///< the lanes' count of commits when it was issued
   uint32_t bytes = 0;
   uint32_t pc = 0;
 };

@@ -40,6 +40,73 @@ void stop(Warp &warp, uint32_t lane, ErrorCode code, std::string message,
   warp.faulted = true;
 }
 
+/// Every lane's bytes lie in one variable. Addresses may be offsets in shared
+/// memory or generic ones.
+bool checkRedzones(WarpState &warp, AccessKind kind, uint32_t mask,
+                   const uint64_t *addresses, uint32_t bytes) {
+  const Grid::Impl &grid = *warp.block->grid;
+  for (uint32_t lane = 0; lane < kLanes; ++lane) {
+    if (!(mask >> lane & 1))
+      continue;
+    uint64_t begin = addresses[lane];
+    if (begin - kSharedWindow < kWindowBytes)
+      begin -= kSharedWindow;
+    else if (begin >= kSharedWindow)
+      continue; // another space of a generic access
+    uint64_t end = begin + bytes;
+    const Grid::Impl::SharedRange *before = nullptr;
+    bool inside = false;
+    for (const auto &range : grid.sharedRanges) {
+      if (begin >= range.begin && end <= range.end)
+        inside = true;
+      if (range.begin <= begin)
+        before = &range;
+    }
+    if (inside)
+      continue;
+    stop(warp, lane, ErrorCode::IllegalAddress,
+         describe(kind) + " of " + std::to_string(bytes) +
+             " bytes at shared address " + hex(begin) +
+             (before
+                  ? ": " + std::to_string(end - before->end) +
+                        " bytes beyond the end of '" + before->name + "' (" +
+                        std::to_string(before->end - before->begin) + " bytes)"
+                  : ": no variable is there"));
+    return false;
+  }
+  return true;
+}
+
+/// Where an asynchronous copy to these shared bytes was issued that nobody has
+/// waited for; empty where there is none.
+std::string pendingCopyAt(const Block &block, uint64_t begin, uint64_t bytes) {
+  for (const WarpState &warp : block.warps)
+    for (const AsyncCopy &copy : warp.copies)
+      for (uint32_t lane = 0; lane < kLanes; ++lane)
+        if ((copy.mask >> lane & 1) && copy.target[lane] < begin + bytes &&
+            begin < copy.target[lane] + copy.bytes)
+          return "a cp.async that was not waited for writes there, issued at " +
+                 block.grid->placeOf(copy.pc) + "\n";
+  return {};
+}
+
+void moveCopy(WarpState &warp, AsyncCopy &copy, uint32_t mask) {
+  for (uint32_t lane = 0; lane < kLanes; ++lane) {
+    if (!(mask >> lane & 1))
+      continue;
+    uint8_t *to = warp.shared + copy.target[lane];
+    uint32_t read = copy.sizes[lane];
+    if (read == 16 && copy.bytes == 16) {
+      memcpy(to, reinterpret_cast<const void *>(copy.source[lane]), 16);
+      continue;
+    }
+    if (read)
+      memcpy(to, reinterpret_cast<const void *>(copy.source[lane]), read);
+    memset(to + read, 0, copy.bytes - read);
+  }
+  copy.moved |= mask;
+}
+
 } // namespace
 
 bool cudasim::resolveAddresses(Warp &warp, const Instr &instr, uint32_t mask,
@@ -69,21 +136,27 @@ bool cudasim::resolveAddresses(Warp &warp, const Instr &instr, uint32_t mask,
         found = MemorySpace::Global;
       }
     }
-    std::string what =
-        describe(kind) + " of " + std::to_string(bytes) + " bytes at ";
+    auto what = [&] {
+      return describe(kind) + " of " + std::to_string(bytes) + " bytes at ";
+    };
     // A copy's size decides its alignment, also where it reads less.
     uint32_t align = kind == AccessKind::AsyncRead ? instr.bytes : bytes;
     if (align && address & (align - 1)) {
       stop(warp, lane, ErrorCode::MisalignedAddress,
-           what + hex(address) + ", which is not a multiple of " +
+           what() + hex(address) + ", which is not a multiple of " +
                std::to_string(align));
       return false;
     }
     switch (found) {
     case MemorySpace::Shared:
       if (address > warp.sharedBytes || warp.sharedBytes - address < bytes) {
+        // A lower lane may have hit a redzone within the block's bytes.
+        if (grid.config.checks.sharedRedzones &&
+            !checkRedzones(state, kind, mask & ((1u << lane) - 1), addresses,
+                           bytes))
+          return false;
         stop(warp, lane, ErrorCode::IllegalAddress,
-             what + "shared address " + hex(address) + ": the block has " +
+             what() + "shared address " + hex(address) + ": the block has " +
                  std::to_string(warp.sharedBytes) + " bytes");
         return false;
       }
@@ -92,7 +165,7 @@ bool cudasim::resolveAddresses(Warp &warp, const Instr &instr, uint32_t mask,
     case MemorySpace::Local:
       if (address > warp.localStride || warp.localStride - address < bytes) {
         stop(warp, lane, ErrorCode::IllegalAddress,
-             what + "local address " + hex(address) + ": the thread has " +
+             what() + "local address " + hex(address) + ": the thread has " +
                  std::to_string(warp.localStride) + " bytes");
         return false;
       }
@@ -103,7 +176,7 @@ bool cudasim::resolveAddresses(Warp &warp, const Instr &instr, uint32_t mask,
       uint32_t size = warp.launch->parameterBytes;
       if (writes(kind) || address > size || size - address < bytes) {
         stop(warp, lane, ErrorCode::IllegalAddress,
-             what + "parameter offset " + hex(address) + ": the kernel has " +
+             what() + "parameter offset " + hex(address) + ": the kernel has " +
                  std::to_string(size) + " bytes, read only");
         return false;
       }
@@ -127,7 +200,7 @@ bool cudasim::resolveAddresses(Warp &warp, const Instr &instr, uint32_t mask,
         std::optional<MemoryFault> fault =
             grid.memory->check(grid.device, address, bytes, writes(kind));
         stop(warp, lane, fault ? fault->code : ErrorCode::IllegalAddress,
-             fault ? fault->message : what + hex(address));
+             fault ? fault->message : what() + hex(address));
         return false;
       }
       host[lane] = address + window.toHost;
@@ -193,32 +266,9 @@ bool cudasim::observeAccess(Warp &warp, const Instr &instr,
     countAccess(state, instr, access, offsets);
 
   if (isShared) {
-    if (checks.sharedRedzones)
-      for (uint32_t lane = 0; lane < kLanes; ++lane) {
-        if (!(access.mask >> lane & 1))
-          continue;
-        uint64_t begin = offsets[lane], end = begin + access.bytes;
-        const Grid::Impl::SharedRange *before = nullptr;
-        bool inside = false;
-        for (const auto &range : grid.sharedRanges) {
-          if (begin >= range.begin && end <= range.end)
-            inside = true;
-          if (range.begin <= begin)
-            before = &range;
-        }
-        if (inside)
-          continue;
-        stop(warp, lane, ErrorCode::IllegalAddress,
-             describe(access.kind) + " of " + std::to_string(access.bytes) +
-                 " bytes at shared address " + hex(begin) +
-                 (before ? ": " + std::to_string(end - before->end) +
-                               " bytes beyond the end of '" + before->name +
-                               "' (" +
-                               std::to_string(before->end - before->begin) +
-                               " bytes)"
-                         : ": no variable is there"));
-        return false;
-      }
+    if (checks.sharedRedzones &&
+        !checkRedzones(state, access.kind, access.mask, offsets, access.bytes))
+      return false;
     if (checks.uninitialized) {
       std::vector<uint8_t> &known = block.shadow->initialized;
       for (uint32_t lane = 0; lane < kLanes; ++lane) {
@@ -236,7 +286,8 @@ bool cudasim::observeAccess(Warp &warp, const Instr &instr,
           stop(warp, lane, ErrorCode::LaunchFailed,
                "uninitialised shared " + describe(access.kind) + " of " +
                    std::to_string(access.bytes) + " bytes at shared address " +
-                   hex(at));
+                   hex(at),
+               pendingCopyAt(block, at, access.bytes));
           return false;
         }
       }
@@ -305,19 +356,7 @@ float cudasim::perturbed(Warp &warp, float value, float ulps) {
 //===--- asynchronous copies ------------------------------------------------//
 
 void cudasim::completeCopy(WarpState &warp, AsyncCopy &copy, uint32_t mask) {
-  for (uint32_t lane = 0; lane < kLanes; ++lane) {
-    if (!(mask >> lane & 1))
-      continue;
-    uint8_t *to = warp.shared + copy.target[lane];
-    uint32_t read = copy.sizes[lane];
-    if (read == 16 && copy.bytes == 16) {
-      memcpy(to, reinterpret_cast<const void *>(copy.source[lane]), 16);
-      continue;
-    }
-    if (read)
-      memcpy(to, reinterpret_cast<const void *>(copy.source[lane]), read);
-    memset(to + read, 0, copy.bytes - read);
-  }
+  moveCopy(warp, copy, mask & ~copy.moved);
   if (warp.launch->observed)
     asyncCopyLanded(warp, copy, mask);
   copy.mask &= ~mask;
@@ -367,12 +406,19 @@ void cudasim::issueAsyncCopy(Warp &warp, const Instr &instr, uint32_t mask,
     copy.group = group;
     copy.bytes = instr.bytes;
     copy.pc = warp.pc;
+    // Until the wait the bytes are nobody's: neither old nor new.
+    if (state.block->shadow && grid.config.checks.uninitialized)
+      for (uint32_t lane = 0; lane < kLanes; ++lane)
+        if (same >> lane & 1)
+          memset(state.block->shadow->initialized.data() + copy.target[lane], 0,
+                 copy.bytes);
   }
-  // As late as is legal, unless the seed wants some early.
+  // The bytes move as late as is legal, unless the seed wants some early; for
+  // the checkers the copy ends with the wait in any case.
   if (grid.seeded && grid.random.below(4) == 0)
-    completeWhere(state, [&](const AsyncCopy &) {
-      return grid.random.below(2) ? kAllLanes : 0;
-    });
+    for (AsyncCopy &copy : state.copies)
+      if (grid.random.below(2))
+        moveCopy(state, copy, copy.mask & ~copy.moved);
 }
 
 void cudasim::commitAsyncCopies(Warp &warp, const Instr &, uint32_t mask) {
