@@ -11,8 +11,9 @@ using namespace llvm;
 using namespace moec;
 using namespace moec::cpu;
 
-/// A slab's chunk and the tile it feeds stay in an L1 of 32 KiB or more.
-static constexpr int64_t kSlabBytesInL1 = 40 << 10;
+/// A slab's chunk and the same chunk of a tile's rows stay in an L1 of 48 KiB,
+/// almost; where L1 has 32 KiB, rows come from L2.
+static constexpr int64_t kChunkBytes = 52 << 10;
 /// A block's rows are read again for each panel, from L2 or at worst L3, and
 /// the more there are, the less often weights are: this many, unless they take
 /// more bytes than an L2 has.
@@ -54,9 +55,6 @@ GemmCore::GemmCore(Emitter &e, const GemmTraits &traits)
   int64_t elementBytes = blockBytes(compute);
   aStepBytes = stepElements * elementBytes;
   slabBytes = steps * slabStepBytes;
-  int64_t chunks = divideCeil(uint64_t(slabBytes), uint64_t(kSlabBytesInL1));
-  chunkSteps = divideCeil(uint64_t(steps), uint64_t(chunks));
-
   // Accumulators fill all registers but those of one step's operands.
   if (inner == Inner::Amx)
     tileRows = {32, 16}; // 2 by 2 or 1 by 2 tile registers of sums
@@ -66,6 +64,10 @@ GemmCore::GemmCore(Emitter &e, const GemmTraits &traits)
     tileRows = {6, 4, 2, 1};
   else
     tileRows = {2, 1};
+  int64_t chunks =
+      divideCeil(uint64_t(steps * (slabStepBytes + tileRows[0] * aStepBytes)),
+                 uint64_t(kChunkBytes));
+  chunkSteps = divideCeil(uint64_t(steps), uint64_t(chunks));
   int64_t direct = traits.k * elementBytes;
   bool aliases = direct % 2048 == 0;
   // Tile registers are always read whole: the rows below the last one are
@@ -173,23 +175,34 @@ void GemmCore::emitManyRows(Value *rowBegin, Value *rows, Value *panelBegin,
   Value *computed = rows;
   if (unsigned least = tileRows.back(); least > 1)
     computed = e.mul(e.ceilDiv(rows, least), least);
-  e.loop(panelBegin, panelEnd, 1, [&](Value *number) {
-    for (unsigned slab = 0; slab < slabsPerPanel; ++slab) {
-      Value *slabTile = e.offset(tile, slab * tileStride);
+  // Where K goes by chunks, a chunk of the rows, which L2 holds, serves several
+  // panels before the next one comes from L3.
+  int64_t together = chunkSteps < steps ? kStreams / slabsPerPanel : 1;
+  int64_t panelBytes = slabBytes * slabsPerPanel;
+  e.loop(panelBegin, panelEnd, together, [&](Value *first) {
+    Value *panels = e.min(e.b.CreateSub(panelEnd, first), e.index(together));
+    Value *slabs = e.mul(panels, slabsPerPanel);
+    Value *groupWeights = e.element(weights, first, panelBytes);
+    auto forSlabs = [&](function_ref<void(Value *, Value *)> body) {
+      e.loop(e.index(0), slabs, 1, [&](Value *slab) {
+        body(slab, e.element(tile, slab, tileStride));
+      });
+    };
+    forSlabs([&](Value *, Value *slabTile) {
       e.loop(e.index(0), computed, 1, [&](Value *row) {
         for (unsigned v = 0; v < vectors; ++v)
           e.store(
               e.splat(0.0, e.lanes),
               e.offset(e.element(slabTile, row, rowBytes), v * e.lanes * 4));
       });
-      Value *slabWeights =
-          e.offset(e.element(weights, number, slabBytes * slabsPerPanel),
-                   slab * slabBytes);
-      e.loop(e.index(0), e.index(steps), chunkSteps, [&](Value *step) {
-        Value *count =
-            e.min(e.index(chunkSteps), e.b.CreateSub(e.index(steps), step));
-        Value *aChunk = e.element(a, step, aStepBytes);
-        Value *wChunk = e.element(slabWeights, step, slabStepBytes);
+    });
+    e.loop(e.index(0), e.index(steps), chunkSteps, [&](Value *step) {
+      Value *count =
+          e.min(e.index(chunkSteps), e.b.CreateSub(e.index(steps), step));
+      Value *aChunk = e.element(a, step, aStepBytes);
+      Value *groupChunk = e.element(groupWeights, step, slabStepBytes);
+      forSlabs([&](Value *slab, Value *slabTile) {
+        Value *wChunk = e.element(groupChunk, slab, slabBytes);
         Value *row = e.index(0);
         for (auto [size, function] : zip_equal(tileRows, tiles)) {
           Value *left = e.b.CreateSub(computed, row);
@@ -202,8 +215,11 @@ void GemmCore::emitManyRows(Value *rowBegin, Value *rows, Value *panelBegin,
           row = end;
         }
       });
-    }
-    e.call(epilogue, {tile, number, rowBegin, rows, expert});
+    });
+    e.loop(e.index(0), panels, 1, [&](Value *number) {
+      e.call(epilogue, {e.element(tile, number, tileStride * slabsPerPanel),
+                        e.b.CreateAdd(first, number), rowBegin, rows, expert});
+    });
   });
 }
 

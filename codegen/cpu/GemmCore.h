@@ -2,9 +2,10 @@
 //
 // A block of rows of A times some panels of W, by register tiles:
 //
-//   for each panel (32 columns on AVX-512):     its slab stays in L1
-//     for each chunk of K that fits L1:
-//       for each tile of rows:                  accumulators in registers
+//   for each panel (32 columns on AVX-512), or a few of them:
+//     for each chunk of K:
+//       for each panel:                         its chunk stays in L1
+//         for each tile of rows:                accumulators in registers
 //     epilogue over the block's rows, from an f32 tile in scratch
 //
 // Every output is one chain of additions in ascending k that starts at zero;
