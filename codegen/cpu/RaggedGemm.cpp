@@ -1,10 +1,12 @@
 //===- RaggedGemm.cpp - the GEMM of every expert over its own rows --------===//
 //
-// Grouped: a task is (group of panels, expert), experts varying fastest, so
-// that an equal share of consecutive tasks is an equal share of every expert's
-// columns: threads stay balanced however tokens are spread. A task takes all
-// rows of its expert, by blocks, through `order`. An expert without rows costs
-// a comparison.
+// Grouped: a task is (quarter of the panels, expert, panel of the quarter), the
+// last varying fastest. A range of tasks takes neighbouring panels of an expert
+// together, so that its rows are gathered once for them; and a range that is a
+// quarter of all tasks is a quarter of every expert's columns, so that threads
+// stay balanced when most tokens choose the same experts. A task takes all rows
+// of its expert, by blocks, through `order`. An expert without rows costs a
+// comparison.
 //
 // Direct: a task is (pair, some panels), panels varying fastest; nothing but
 // the panels of chosen experts is read.
@@ -17,34 +19,45 @@
 #include "codegen/cpu/Kernels.h"
 #include "llvm/Support/MathExtras.h"
 
-#include <algorithm>
-
 using namespace llvm;
 using namespace moec;
 using namespace moec::cpu;
 
-/// At least so many groups of panels, where there are so many.
-static constexpr int64_t kPanelGroups = 8;
+static constexpr int64_t kParts = 4;
 
 static void emitGrouped(Emitter &e, GemmCore &core, int64_t experts,
                         unsigned offsetsBuffer, CpuKernel &result) {
-  int64_t perTask = std::clamp<int64_t>(core.panels() / kPanelGroups, 1, 8);
-  e.loop(e.taskBegin, e.taskEnd, 1, [&](Value *task) {
-    Value *group = e.b.CreateUDiv(task, e.index(experts));
-    Value *expert = e.b.CreateURem(task, e.index(experts));
-    Value *panelBegin = e.mul(group, perTask);
-    Value *panelEnd = e.min(e.add(panelBegin, perTask), e.index(core.panels()));
-    Value *offsets = e.buffer(offsetsBuffer);
-    Value *rowsEnd = e.loadIndex(offsets, e.add(expert, 1));
-    e.loop(e.loadIndex(offsets, expert), rowsEnd, core.blockRows(),
-           [&](Value *row) {
-             Value *rows =
-                 e.min(e.b.CreateSub(rowsEnd, row), e.index(core.blockRows()));
-             core.emitBlock(row, rows, panelBegin, panelEnd, expert);
-           });
-  });
-  result.grid = {{.constant = core.panels(), .divisor = perTask},
-                 {.constant = experts}};
+  IRBuilder<> &b = e.b;
+  int64_t partPanels = divideCeil(uint64_t(core.panels()), uint64_t(kParts));
+  Value *offsets = e.buffer(offsetsBuffer);
+  e.whileLoop(
+      {e.taskBegin},
+      [&](ArrayRef<Value *> task) {
+        return b.CreateICmpSLT(task[0], e.taskEnd);
+      },
+      [&](ArrayRef<Value *> task) -> Values {
+        Value *pair = b.CreateUDiv(task[0], e.index(partPanels));
+        Value *first = b.CreateURem(task[0], e.index(partPanels));
+        Value *part = b.CreateUDiv(pair, e.index(experts));
+        Value *expert = b.CreateURem(pair, e.index(experts));
+        Value *count = e.min(b.CreateSub(e.index(partPanels), first),
+                             b.CreateSub(e.taskEnd, task[0]));
+        Value *panelBegin = b.CreateAdd(e.mul(part, partPanels), first);
+        Value *panelEnd =
+            e.min(b.CreateAdd(panelBegin, count), e.index(core.panels()));
+        Value *rowsEnd = e.loadIndex(offsets, e.add(expert, 1));
+        e.ifThen(b.CreateICmpSLT(panelBegin, panelEnd), [&] {
+          e.loop(e.loadIndex(offsets, expert), rowsEnd, core.blockRows(),
+                 [&](Value *row) {
+                   Value *rows = e.min(b.CreateSub(rowsEnd, row),
+                                       e.index(core.blockRows()));
+                   core.emitBlock(row, rows, panelBegin, panelEnd, expert);
+                 });
+        });
+        return {b.CreateAdd(task[0], count)};
+      });
+  result.grid = {
+      {.constant = kParts}, {.constant = experts}, {.constant = partPanels}};
 }
 
 static void emitDirect(Emitter &e, GemmCore &core, unsigned expertBuffer,

@@ -237,19 +237,21 @@ std::vector<AnySpec> everySpec() {
   }
   for (bool interleaved : {false, true})
     specs.push_back(fusedSpec(interleaved));
-  for (auto score : {RouteSpec::Score::Softmax, RouteSpec::Score::Sigmoid,
-                     RouteSpec::Score::Identity})
-    for (auto renorm : {RouteSpec::Renorm::None, RouteSpec::Renorm::Sum,
-                        RouteSpec::Renorm::SoftmaxSelected}) {
-      RouteSpec spec = {
-          .experts = 8, .topk = 2, .score = score, .renorm = renorm};
-      specs.push_back(spec);
-      spec.experts = 160;
-      spec.topk = 6;
-      spec.selectBias = true;
-      spec.scale = 2.5;
-      specs.push_back(spec);
-    }
+  using Score = RouteSpec::Score;
+  using Renorm = RouteSpec::Renorm;
+  for (auto [score, renorm] : {std::pair(Score::Softmax, Renorm::None),
+                               {Score::Softmax, Renorm::Sum},
+                               {Score::Sigmoid, Renorm::Sum},
+                               {Score::Identity, Renorm::SoftmaxSelected}}) {
+    RouteSpec spec = {
+        .experts = 8, .topk = 2, .score = score, .renorm = renorm};
+    specs.push_back(spec);
+    spec.experts = 160;
+    spec.topk = 6;
+    spec.selectBias = true;
+    spec.scale = 2.5;
+    specs.push_back(spec);
+  }
   return specs;
 }
 
