@@ -1,6 +1,5 @@
 // Captures: calls on a stream become nodes of a graph until the end.
-#include "tools/cudasim/driver/Call.h"
-#include "tools/cudasim/driver/Graph.h"
+#include "tools/cudasim/driver/OnHandle.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/SmallPtrSet.h"
 
@@ -65,16 +64,6 @@ CUresult forbidImplicit(CUctx_st &ctx) {
 } // namespace cudasim::driver
 
 using namespace cudasim::driver;
-
-template <typename Body>
-static CUresult onStream(const char *name, CUstream handle, Body &&body) {
-  return inContext(name, [&](CUctx_st &ctx) -> CUresult {
-    CUstream stream = nullptr;
-    if (CUresult bad = findStream(ctx, handle, stream))
-      return bad;
-    return body(*stream);
-  });
-}
 
 static CUresult begin(CUstream_st &stream, CUstreamCaptureMode mode,
                       CUgraph graph, ArrayRef<CUgraphNode> after) {

@@ -95,6 +95,13 @@ OpRef launchGraph(CUctx_st &ctx, const CUgraph_st &graph, CUstream stream,
 /// Memory for an allocation node on `device`.
 CUresult makeGraphMemory(Device &device, size_t bytes, AllocWork &work);
 
+/// The node of an executable graph that was made from `node`, in graphs inside
+/// of nodes too; null where there is none.
+CUgraphNode findTwin(const CUgraph_st &graph, CUgraphNode node);
+
+/// Gives up references; the object goes with the last.
+void releaseUserObject(CUuserObject object, unsigned count);
+
 /// Marks a capture as broken; it stays so until its end.
 void invalidate(Capture &capture);
 /// Ends the capture in all its streams.

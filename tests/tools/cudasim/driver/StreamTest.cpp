@@ -105,6 +105,61 @@ TEST_F(StreamTest, EachThreadHasADefaultStreamOfItsOwn) {
   EXPECT_EQ(readOne(a), 8u);
 }
 
+// The forms of calls for programs compiled with a default stream a thread.
+TEST_F(StreamTest, PerThreadFormsUseTheThreadsStream) {
+  CUdeviceptr a = words(1);
+  OK(cuCtxSynchronize());
+  void *found = nullptr;
+  OK(cuGetProcAddress("cuMemsetD32Async", &found, CUDA_VERSION,
+                      CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM, nullptr));
+  auto setOwn = reinterpret_cast<decltype(&cuMemsetD32Async)>(found);
+  OK(cuGetProcAddress("cuStreamBeginCapture", &found, CUDA_VERSION,
+                      CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM, nullptr));
+  auto beginOwn = reinterpret_cast<decltype(&cuStreamBeginCapture)>(found);
+  // The legacy stream could not be captured.
+  OK(beginOwn(nullptr, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL));
+  OK(setOwn(a, 5, 1, nullptr));
+  CUgraph graph = nullptr;
+  OK(cuStreamEndCapture(CU_STREAM_PER_THREAD, &graph));
+  size_t nodes = 0;
+  OK(cuGraphGetNodes(graph, nullptr, &nodes));
+  EXPECT_EQ(nodes, 1u);
+  OK(cuGraphDestroy(graph));
+}
+
+TEST_F(StreamTest, ThreadsShareTheDriver) {
+  constexpr int kThreads = 6;
+  CUdeviceptr a = words(kThreads);
+  OK(cuCtxSynchronize());
+  function("step");
+  std::atomic<int> failures{0};
+  std::vector<std::thread> threads;
+  for (int t = 0; t != kThreads; ++t)
+    threads.emplace_back([&, t] {
+      auto check = [&](CUresult status) { failures += status != CUDA_SUCCESS; };
+      check(cuCtxSetCurrent(ctx));
+      CUstream s = nullptr;
+      CUevent done = nullptr;
+      check(cuStreamCreate(&s, CU_STREAM_NON_BLOCKING));
+      check(cuEventCreate(&done, 0));
+      for (int round = 0; round != 10; ++round) {
+        CUdeviceptr scratch = 0;
+        check(cuMemAllocAsync(&scratch, 256, s));
+        check(cuMemsetD32Async(scratch, 1, 64, s));
+        check(step(s, a + 4 * unsigned(t), 1, 1));
+        check(cuMemFreeAsync(scratch, s));
+        check(cuEventRecord(done, s));
+        check(cuEventSynchronize(done));
+      }
+      check(cuStreamDestroy(s));
+      check(cuEventDestroy(done));
+    });
+  for (std::thread &thread : threads)
+    thread.join();
+  EXPECT_EQ(failures, 0);
+  EXPECT_EQ(read(a, kThreads), std::vector<unsigned>(kThreads, 10));
+}
+
 TEST_F(StreamTest, Queries) {
   CUdeviceptr a = words(1);
   OK(cuCtxSynchronize());
