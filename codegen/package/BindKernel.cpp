@@ -151,6 +151,8 @@ llvm::Error Binder::gemm() {
   spec.out = end.result.type().element();
   spec.bias = product->numOperands() == 3;
   spec.gated = end.up;
+  if (spec.gated && (spec.bias || end.up->numOperands() == 3))
+    return fail("gate and up without biases");
   spec.activation = end.activation;
   spec.residual = bool(end.residual);
   bind(a);
@@ -192,6 +194,8 @@ llvm::Error Binder::raggedGemm() {
   spec.gather = product->attrs<GroupedLinearAttrs>().gather;
   spec.bias = product->numOperands() == 5;
   spec.gated = end.up;
+  if (spec.gated && (spec.bias || end.up->numOperands() == 5))
+    return fail("gate and up without biases");
   spec.activation = end.activation;
   // Pairs per token, from the bound of the ragged dimension.
   Dim tokens = offsets.type().dim(0), pairs = expert.type().dim(0);

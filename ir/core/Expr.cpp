@@ -102,7 +102,11 @@ llvm::Error Typer::sameShapes() const {
 }
 
 llvm::Expected<TensorType> Typer::derive() {
-  bool quantizedAllowed = expr.kind == ExprKind::Dequantize;
+  // Blocks lie within rows, so whole rows can be joined.
+  bool rows = expr.kind == ExprKind::Stack ||
+              (expr.kind == ExprKind::Concat && arg().rank() > 1 &&
+               expr.attrs<AxisAttrs>().axis == 0);
+  bool quantizedAllowed = rows || expr.kind == ExprKind::Dequantize;
   for (const ExprRef &operand : expr.args) {
     // A ref passes any element through.
     if (isBlockQuantized(operand->type.element()) && !quantizedAllowed)

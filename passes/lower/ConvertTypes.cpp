@@ -111,13 +111,28 @@ private:
     if (isBlockQuantized(element) &&
         weight->type().dim(-1).constant() % blockElements(element))
       element = ElementType::bf16;
-    auto attrs = std::make_unique<ElementAttrs>();
-    attrs->element = element;
-    MOEC_ASSIGN(ExprRef cast,
-                Expr::make(ExprKind::Cast, {weight->expr}, std::move(attrs),
-                           nullptr, nullptr, weight->loc));
+    MOEC_ASSIGN(ExprRef cast, castTo(element, weight->expr, weight->loc));
     module.redefine(weight, cast);
     return llvm::Error::success();
+  }
+
+  /// Of a bank each part is cast, so that it stays known as a stack of stored
+  /// tensors.
+  static llvm::Expected<ExprRef> castTo(ElementType element,
+                                        const ExprRef &expr, Location loc) {
+    if (expr->kind == ExprKind::Stack) {
+      std::vector<ExprRef> parts;
+      for (const ExprRef &arg : expr->args) {
+        MOEC_ASSIGN(ExprRef part, castTo(element, arg, loc));
+        parts.push_back(std::move(part));
+      }
+      return Expr::make(ExprKind::Stack, std::move(parts), nullptr, nullptr,
+                        nullptr, loc);
+    }
+    auto attrs = std::make_unique<ElementAttrs>();
+    attrs->element = element;
+    return Expr::make(ExprKind::Cast, {expr}, std::move(attrs), nullptr,
+                      nullptr, loc);
   }
 
   void retype(State &state) {

@@ -150,20 +150,25 @@ void KernelFormer::gemm(Operation &op) {
       Value other = mul->operand(mul->operand(0) == activation->result());
       up = other.definingOp();
     }
-    // Gate and up: the same input, weights of one type, both with bias or not.
-    bool gated = up && up != &op && up->is(op.kind()) && !taken.count(up) &&
-                 up->result().hasOneUse() && up->operand(0) == op.operand(0) &&
-                 up->numOperands() == op.numOperands() &&
-                 up->operand(weight).type() == op.operand(weight).type() &&
-                 up->attrs().str() == op.attrs().str();
+    // Gate and up: the same input, weights of one type.
+    bool pair = up && up != &op && up->is(op.kind()) && !taken.count(up) &&
+                up->result().hasOneUse() && up->operand(0) == op.operand(0) &&
+                up->operand(weight).type() == op.operand(weight).type() &&
+                up->attrs().str() == op.attrs().str();
+    // A kernel has one bias, and theirs are two weights.
+    unsigned plain = weight + 1;
+    bool gated =
+        pair && op.numOperands() == plain && up->numOperands() == plain;
     if (gated)
       ops.append({up, activation, mul});
     else
       ops.push_back(activation);
     if (mul && !gated)
-      context.remark(
-          *mul, "not fused into the product before it: its other operand is "
-                "no product of the same input");
+      context.remark(*mul,
+                     pair ? "not fused into the product before it: gate and up "
+                            "have biases, each its own"
+                          : "not fused into the product before it: its other "
+                            "operand is no product of the same input");
   } else if (Operation *mul = onlyReader(op, OpKind::Mul)) {
     // The up half is taken when its gate comes by, before or after.
     Value other = mul->operand(mul->operand(0) == op.result());

@@ -92,10 +92,12 @@ llvm::Expected<Source> Source::of(const HostTensor &weight) {
   std::optional<uint64_t> elements = elementCount(weight.shape);
   if (!elements)
     return error() << "a weight's shape exceeds 63 bits";
-  uint64_t row = weight.shape.empty() ? 1 : uint64_t(weight.shape.back());
-  source.rowElements = row;
+  bool vector = weight.shape.size() < 2;
+  source.rowElements = vector ? 1 : uint64_t(weight.shape.back());
   source.starts.push_back(0);
   for (const HostTensor::Piece &piece : source.pieces) {
+    // A vector is cut between blocks.
+    uint64_t row = vector ? blockElements(piece.encoding) : source.rowElements;
     std::optional<uint64_t> rowBytes = byteSize(piece.encoding, row);
     if (!rowBytes || (*rowBytes ? piece.bytes.size() % *rowBytes != 0
                                 : !piece.bytes.empty()))
@@ -104,7 +106,8 @@ llvm::Expected<Source> Source::of(const HostTensor &weight) {
                      << piece.bytes.size() << " bytes";
     uint64_t rows = *rowBytes ? piece.bytes.size() / *rowBytes : 0;
     if (piece.rotaryHeads &&
-        (rows == 0 || rows % (2 * uint64_t(piece.rotaryHeads)) != 0))
+        (rows == 0 || rows % (2 * uint64_t(piece.rotaryHeads)) != 0 ||
+         row != source.rowElements))
       return error() << "expects the rows of " << piece.rotaryHeads
                      << " heads, in pairs, got " << rows;
     source.starts.push_back(source.starts.back() + rows * row);
@@ -245,8 +248,8 @@ private:
 };
 
 /// Element by element, for a row-major weight of another encoding, or in
-/// pieces. Blocks lie within rows and rows within pieces, so a step that begins
-/// at a block's start begins at one of the output's.
+/// pieces. Pieces begin and end where blocks of the output do, so a step does
+/// too.
 void convertRows(const Source &weight, ElementType element,
                  llvm::MutableArrayRef<uint8_t> out, ThreadPool &pool) {
   for (size_t piece = 0; piece < weight.pieces.size(); ++piece) {
@@ -329,6 +332,11 @@ llvm::Error runtime::packWeight(const WeightLayout &layout,
     return error() << "expects room for " << (expected ? *expected : 0)
                    << " bytes, got " << out.size();
   if (layout.kind == WeightLayout::Kind::rowMajor) {
+    for (uint64_t start : inputs[0].starts)
+      if (start % blockElements(layout.element) != 0)
+        return error() << "a piece that ends behind element " << start
+                       << " splits a block of "
+                       << elementTypeName(layout.element);
     convertRows(inputs[0], layout.element, out, pool);
     return llvm::Error::success();
   }

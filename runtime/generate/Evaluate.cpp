@@ -13,7 +13,8 @@ using namespace moec::runtime;
 
 llvm::Error runtime::forEachLogits(
     Session &session, llvm::ArrayRef<int32_t> tokens,
-    llvm::function_ref<llvm::Error(int64_t, llvm::ArrayRef<float>)> visit) {
+    llvm::function_ref<llvm::Error(int64_t, llvm::ArrayRef<float>)> visit,
+    int64_t stepTokens) {
   if (int64_t(tokens.size()) > session.maxSequenceTokens())
     return error(session.model().plan().at(""))
            << "a text of " << tokens.size()
@@ -22,6 +23,8 @@ llvm::Error runtime::forEachLogits(
   SequenceId sequence = session.beginSequence();
   auto release = llvm::make_scope_exit([&] { session.endSequence(sequence); });
   size_t step = size_t(std::min(session.maxStepTokens(), session.maxRows()));
+  if (stepTokens > 0)
+    step = std::min(step, size_t(stepTokens));
   for (size_t first = 0; first < tokens.size(); first += step) {
     MOEC_TRY(checkInterrupt());
     SequenceChunk chunk{sequence, tokens.drop_front(first).take_front(step),

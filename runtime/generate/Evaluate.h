@@ -8,11 +8,13 @@ namespace moec::runtime {
 
 /// Calls `visit` with each position of `tokens`, in order and a step's worth
 /// at a time: the first position and the logits of those that follow, row
-/// after row. The tokens are one sequence from position 0.
+/// after row. The tokens are one sequence from position 0. A step takes at
+/// most `stepTokens` tokens; 0: as many as the plan allows.
 llvm::Error forEachLogits(
     Session &session, llvm::ArrayRef<int32_t> tokens,
     llvm::function_ref<llvm::Error(int64_t first, llvm::ArrayRef<float> rows)>
-        visit);
+        visit,
+    int64_t stepTokens = 0);
 
 /// -log softmax(logits)[target], in double.
 double negativeLogLikelihood(llvm::ArrayRef<float> logits, int32_t target);

@@ -89,8 +89,8 @@ public:
 /// A logical weight as the host has it: row-major, in one piece of some
 /// encoding, or in pieces.
 struct HostTensor {
-  /// A whole number of rows; pieces follow one another along the first
-  /// dimension.
+  /// A whole number of rows (of a vector: of blocks); pieces follow one another
+  /// along the first dimension.
   struct Piece {
     llvm::ArrayRef<uint8_t> bytes;
     ElementType encoding = ElementType::f32;

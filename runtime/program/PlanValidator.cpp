@@ -199,9 +199,9 @@ private:
                            const llvm::Twine &object) const {
     const plan::TensorType &type = *weight.type();
     unsigned rank = count(type.shape());
-    uint64_t row = 1;
+    uint64_t last = 1;
     if (rank)
-      row = uint64_t(evaluate(type.shape()->Get(rank - 1), {}));
+      last = uint64_t(evaluate(type.shape()->Get(rank - 1), {}));
     uint64_t elements = *elementsOf(type, {});
     uint64_t found = 0;
     for (unsigned i = 0; i < count(weight.sources()); ++i) {
@@ -211,12 +211,13 @@ private:
         return fail(place) << "expects the name of a file, got none";
       MOEC_TRY(checkElement(source.encoding(), place));
       ElementType encoding = ElementType(source.encoding());
-      // Blocks run along the last dimension.
-      if (row % blockElements(encoding) != 0)
-        return fail(place) << "has rows of " << row
+      // Blocks run along the last dimension; a vector is cut between blocks.
+      if (last % blockElements(encoding) != 0)
+        return fail(place) << "has rows of " << last
                            << " elements, no whole number of "
                            << elementTypeName(encoding) << " blocks of "
                            << blockElements(encoding);
+      uint64_t row = rank == 1 ? blockElements(encoding) : last;
       uint64_t rowBytes = *byteSize(encoding, row);
       if (rowBytes ? source.bytes() % rowBytes != 0 : source.bytes() != 0)
         return fail(place) << "has " << source.bytes()

@@ -21,6 +21,10 @@ static cl::opt<std::string>
     logits("logits", cl::value_desc("file.npy"),
            cl::desc("write float32 [tokens, vocabulary] of --ids"),
            cl::sub(flags));
+static cl::opt<int64_t>
+    step("step", cl::init(0), cl::value_desc("tokens"),
+         cl::desc("tokens of --ids a step (0: as many as fit; 1: decode)"),
+         cl::sub(flags));
 static cl::opt<int64_t> window("window", cl::init(0), cl::value_desc("tokens"),
                                cl::desc("tokens a window (0: the context)"),
                                cl::sub(flags));
@@ -51,11 +55,13 @@ static llvm::Error writeLogits(Session &session,
                                llvm::ArrayRef<int32_t> tokens) {
   MOEC_ASSIGN(AtomicFile file, AtomicFile::create(logits));
   MOEC_TRY(file.append(npyHeader(tokens.size(), session.model().vocabulary())));
-  MOEC_TRY(
-      forEachLogits(session, tokens, [&](int64_t, llvm::ArrayRef<float> rows) {
+  MOEC_TRY(forEachLogits(
+      session, tokens,
+      [&](int64_t, llvm::ArrayRef<float> rows) {
         return file.append(llvm::ArrayRef(
             reinterpret_cast<const uint8_t *>(rows.data()), rows.size() * 4));
-      }));
+      },
+      step));
   return file.commit();
 }
 

@@ -245,6 +245,28 @@ TEST(Pack, TakesRotaryRowsInTheirOrder) {
                                  "12"));
 }
 
+TEST(Pack, JoinsVectors) {
+  // A fused projection's bias: vectors of different lengths and encodings.
+  HostTensor joined, parts[] = {makeWeight(ElementType::f32, {48}),
+                                makeWeight(ElementType::bf16, {16})};
+  joined.shape = {64};
+  std::vector<float> expected;
+  for (HostTensor &part : parts) {
+    joined.pieces.push_back({part.bytes, part.encoding, part.owner});
+    llvm::append_range(expected, numbersOf(part));
+  }
+  WeightLayout layout{Kind::rowMajor, ElementType::f32, 0, 0};
+  std::vector<uint8_t> out = pack(layout, joined);
+  ASSERT_EQ(out.size(), expected.size() * 4);
+  EXPECT_EQ(std::memcmp(out.data(), expected.data(), out.size()), 0);
+  ThreadPool pool(1);
+  layout.element = ElementType::q8_0;
+  out.resize(*packedBytes(layout, joined.shape));
+  EXPECT_THAT(toText(packWeight(layout, joined, out, pool)),
+              testing::HasSubstr("a piece that ends behind element 48 splits "
+                                 "a block of q8_0"));
+}
+
 TEST(Pack, ConvertsRowMajorWeights) {
   for (ElementType encoding : {ElementType::q4_1, ElementType::bf16}) {
     HostTensor weight = makeWeight(encoding, {2, 300, 512});
