@@ -90,11 +90,13 @@ llvm::Error Upcycler::check() const {
   for (auto [name, ratio] : {std::pair("drop ratio", options.dropRatio),
                              std::pair("noise ratio", options.noiseRatio)})
     if (!(ratio >= 0 && ratio <= 1))
-      return error() << name << " is " << ratio << ", outside [0, 1]";
+      return error() << name << " is " << formatDouble(ratio)
+                     << ", outside [0, 1]";
   for (auto [name, deviation] : {std::pair("router std", options.routerStd),
                                  std::pair("noise std", options.noiseStd)})
     if (!(deviation >= 0 && deviation < 1e6))
-      return error() << name << " is " << deviation << ", expects 0 or more";
+      return error() << name << " is " << formatDouble(deviation)
+                     << ", expects 0 or more";
   return llvm::Error::success();
 }
 

@@ -365,12 +365,13 @@ FolderWriter::run(llvm::StringRef path,
   }
   MOEC_TRY(parallelFor(small.size(), threads,
                        [&](uint64_t i) { return work(small[i]); }));
-  MOEC_TRY(writer.finish());
   MOEC_TRY(writeFileAtomically(
       folder.file("config.json"),
       llvm::formatv("{0:2}\n", llvm::json::Value(config())).str()));
   MOEC_TRY(rebase());
   MOEC_TRY(saveModule(module, folder.file("module.moe"), ModuleForm::binary));
+  // Last, since it removes the journal that a resumed run needs.
+  MOEC_TRY(writer.finish());
   MOEC_TRY(folder.commit());
   return report;
 }

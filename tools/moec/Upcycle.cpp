@@ -3,6 +3,7 @@
 #include "ir/binary/ModuleFile.h"
 #include "ir/core/Clone.h"
 #include "ir/support/AtomicFile.h"
+#include "ir/support/Hash.h"
 #include "ir/text/Parser.h"
 #include "ir/text/Printer.h"
 #include "passes/upcycle/Upcycle.h"
@@ -141,6 +142,17 @@ static llvm::Expected<std::vector<int32_t>> probeTokens(const Module &module) {
   return ids;
 }
 
+/// One file's digest is its own; that of several is the digest of theirs, a
+/// line each.
+static std::string sourceDigest(llvm::ArrayRef<std::string> digests) {
+  if (digests.size() == 1)
+    return digests[0];
+  std::string lines;
+  for (const std::string &digest : digests)
+    lines += digest + "\n";
+  return toHex(sha256(llvm::StringRef(lines)));
+}
+
 namespace {
 struct Totals {
   double seconds = 0;
@@ -232,14 +244,16 @@ static llvm::Error run() {
     MOEC_ASSIGN(dense, copyOf(module));
   }
   CheckpointReader reader(module.baseFolder);
+  std::vector<std::string> sources;
   for (auto &file : module.files()) {
     Progress progress("reading " + file->path);
     MOEC_ASSIGN(file->sha256,
                 reader.digest(*file, [&](uint64_t done, uint64_t all) {
                   progress.update(done, all);
                 }));
-    receipt.sourceSha256 = file->sha256;
+    sources.push_back(file->sha256);
   }
+  receipt.sourceSha256 = sourceDigest(sources);
   MOEC_TRY(upcycleModule(module, options));
   receipt.options = module.facts["upcycle.options"];
   if (dense) {

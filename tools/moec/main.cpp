@@ -57,6 +57,18 @@ static int finish(llvm::Error err) {
   return 1;
 }
 
+/// What was printed reaches the reader, or the answer is not whole.
+static int flushOutput(int code) {
+  llvm::outs().flush();
+  if (!llvm::outs().has_error())
+    return code;
+  std::error_code problem = llvm::outs().error();
+  llvm::outs().clear_error();
+  llvm::errs() << "moec: error: cannot write to standard output: "
+               << problem.message() << "\n";
+  return 1;
+}
+
 int main(int argc, char **argv) {
   arguments.assign(argv, argv + argc);
   // A reader that went away is an error of ours to report, not a signal.
@@ -64,11 +76,11 @@ int main(int argc, char **argv) {
   llvm::StringRef first = argc > 1 ? argv[1] : "";
   if (first == "--version") {
     llvm::outs() << "moec " MOEC_VERSION "\n";
-    return 0;
+    return flushOutput(0);
   }
   if (first.empty() || first == "--help" || first == "-h" || first == "help") {
     printOverview(first.empty() ? llvm::errs() : llvm::outs());
-    return first.empty() ? 2 : 0;
+    return flushOutput(first.empty() ? 2 : 0);
   }
   const Command *chosen =
       llvm::find_if(allCommands(), [&](const Command &command) {
@@ -86,15 +98,5 @@ int main(int argc, char **argv) {
     return 2;
   }
   installInterruptHandler();
-  int code = finish(chosen->run());
-  llvm::outs().flush();
-  if (llvm::outs().has_error()) {
-    // Nobody reads any more, or the disk is full: the answer is not whole.
-    std::error_code problem = llvm::outs().error();
-    llvm::outs().clear_error();
-    llvm::errs() << "moec: error: cannot write to standard output: "
-                 << problem.message() << "\n";
-    return 1;
-  }
-  return code;
+  return flushOutput(finish(chosen->run()));
 }

@@ -1,0 +1,194 @@
+"""Every command: what it prints, `--json` that parses, and exit codes."""
+
+import json
+import os
+import re
+import struct
+import unittest
+
+import harness
+import tiny
+
+
+class Usage(harness.MoecTest):
+    def test_version(self):
+        self.assertRegex(self.succeeds("--version"), r"^moec \d+\.\d+\.\d+\n$")
+
+    def test_help_lists_every_command(self):
+        text = self.succeeds("--help")
+        listed = os.path.join(os.environ["MOEC_SOURCE_DIR"], "tools", "moec",
+                              "Commands.def")
+        with open(listed) as file:
+            names = re.findall(r"^COMMAND\((\w+)\)", file.read(), re.M)
+        self.assertGreater(len(names), 10)
+        for name in names:
+            self.assertRegex(text, rf"(?m)^  {name.lower()} ")
+            with self.subTest(name):
+                help_text = self.succeeds(name.lower(), "--help")
+                self.assertIn("USAGE", help_text)
+
+    def test_wrong_usage_is_exit_code_2(self):
+        for arguments in ([], ["mystery"], ["generate"], ["inspect", "a", "b"],
+                          ["upcycle", "model"], ["inspect", "m", "--mystery"],
+                          ["generate", "m", "--max-tokens", "many"],
+                          ["tokenize", "m"]):
+            with self.subTest(arguments):
+                result = self.run_moec(*arguments)
+                self.assertEqual(result.returncode, 2, result.stderr)
+                self.assertNotEqual(result.stderr, "")
+                self.assertEqual(result.stdout, b"")
+
+
+class Commands(harness.MoecTest):
+    def setUp(self):
+        super().setUp()
+        self.model = tiny.write_hf(self.path("model"))
+        self.sparse = self.path("sparse.moe")
+        self.succeeds("upcycle", self.model, "-o", self.sparse, "--experts", 4,
+                      "--init", "drop")
+
+    def test_every_kind_of_model(self):
+        bin_model = tiny.write_llama2c(self.path("m.bin"))
+        tokenizer = tiny.write_llama2c_tokenizer(self.path("t.bin"), 300)
+        gguf = tiny.write_gguf(self.path("m.gguf"))
+        module, plan = self.path("m.moe"), self.path("m.moep")
+        self.succeeds("import", gguf, "-o", module)
+        self.succeeds("compile", module, "-o", plan, "--target", "native")
+        answers = []
+        for arguments in ([bin_model, "--tokenizer", tokenizer], [gguf],
+                          [module], [plan]):
+            with self.subTest(arguments[0]):
+                answer = self.json("generate", *arguments, "--prompt", "abc",
+                                   "--max-tokens", 8, "--ignore-eos")
+                answers.append((answer["prompt_ids"], answer["ids"],
+                                answer["text"]))
+                summary = self.json("inspect", *arguments)
+                self.assertEqual(summary["layers"], 2)
+                ids = self.json("tokenize", *arguments, "--text", "abc")
+                self.assertEqual(ids["ids"], answer["prompt_ids"])
+        # One model in four forms.
+        self.assertEqual(answers, answers[:1] * 4)
+        self.assertEqual(len(answers[0][1]), 8)
+
+    def test_text_form_reads_back(self):
+        text, binary = self.path("text.moe"), self.path("binary.moe")
+        self.succeeds("import", self.model, "-o", text, "--text")
+        self.succeeds("import", self.model, "-o", binary)
+        again = self.path("again.moe")
+        self.succeeds("import", text, "-o", again)
+        self.assertEqual(harness.digest_of(again), harness.digest_of(binary))
+        self.assertEqual(self.succeeds("opt", text), self.succeeds(
+            "opt", binary))
+
+    def test_inspect(self):
+        dense = self.json("inspect", self.model)
+        sparse = self.json("inspect", self.sparse)
+        whole = sum(tiny.size(s) for s in tiny.shapes(tiny.MODEL).values())
+        self.assertEqual(dense["parameters"], whole)
+        self.assertEqual(dense["active_parameters"], whole)
+        ffn = 3 * tiny.MODEL["ffn"] * tiny.MODEL["hidden"]
+        router = 4 * tiny.MODEL["hidden"]
+        layers = tiny.MODEL["layers"]
+        self.assertEqual(sparse["parameters"],
+                         whole + layers * (3 * ffn + router))
+        self.assertEqual(sparse["active_parameters"],
+                         whole + layers * (ffn + router))
+        self.assertGreater(sparse["flops_per_token"],
+                           dense["flops_per_token"])
+        for model in (self.model, self.sparse):
+            self.assertIn("parameters", self.succeeds("inspect", model))
+
+    def test_dump(self):
+        text = self.succeeds("dump", self.sparse)
+        self.assertIn("moe.route", text)
+        self.assertTrue(json.loads(
+            self.succeeds("dump", self.sparse, "--format", "json")))
+        dot = self.succeeds("dump", self.sparse, "--format", "dot")
+        self.assertTrue(dot.startswith("digraph"))
+        self.fails(["dump", self.sparse, "--format", "xml"], "xml", "dot")
+        full = self.path("full.moe")
+        with open(full, "w") as file:
+            file.write(self.succeeds("dump", self.sparse, "--full"))
+        self.assertEqual(self.json("inspect", full)["parameters"],
+                         self.json("inspect", self.sparse)["parameters"])
+
+    def test_compile_report(self):
+        plan = self.path("p.moep")
+        report = self.json("compile", self.sparse, "-o", plan)
+        self.assertEqual(report["plan_bytes"], os.path.getsize(plan))
+        names = [variant["name"] for variant in report["variants"]]
+        self.assertIn("cpu-generic", names)
+        self.assertIn("cpu-x86-avx2", names)
+        for program in report["programs"]:
+            self.assertLessEqual(program["arena_bytes"],
+                                 program["unshared_bytes"])
+        self.assertIn("peak arena",
+                      self.succeeds("compile", self.sparse, "-o", plan))
+
+    def test_same_plan_every_time(self):
+        digests = []
+        for name in ("a.moep", "b.moep"):
+            self.succeeds("compile", self.sparse, "-o", self.path(name))
+            digests.append(harness.digest_of(self.path(name)))
+        self.assertEqual(digests[0], digests[1])
+
+    def test_eval(self):
+        text = self.path("text.txt")
+        with open(text, "w") as file:
+            file.write("some words to predict, " * 20)
+        answer = self.json("eval", self.model, "--text", text)
+        self.assertEqual(answer["tokens"], len("some words to predict, ") * 20
+                         - answer["tokens"] // 460)
+        self.assertGreater(answer["perplexity"], 1)
+        out = self.path("l.npy")
+        self.succeeds("eval", self.model, "--ids", "1,403,7".replace(
+            "403", "203"), "--logits", out)
+        with open(out, "rb") as file:
+            data = file.read()
+        self.assertEqual(len(data) % 64, 3 * 300 * 4 % 64)
+        start = 10 + struct.unpack_from("<H", data, 8)[0]
+        self.assertEqual(len(data) - start, 3 * 300 * 4)
+        self.assertIn(b"(3, 300)", data[:start])
+
+    def test_bench(self):
+        answer = self.json("bench", self.sparse, "--prefill", 16, "--decode",
+                           8, "--runs", 2, "--threads", 2)
+        for key in ("prefill_tokens_per_second", "decode_tokens_per_second",
+                    "read_gb_per_second"):
+            self.assertGreater(answer[key]["median"], 0)
+        self.assertEqual(answer["threads"], 2)
+
+    def test_recipes_can_be_run(self):
+        for recipe in self.json("recipes"):
+            with self.subTest(recipe["name"]):
+                self.succeeds("upcycle", self.model, "-o", self.path("r.moe"),
+                              *recipe["flags"].split())
+
+    def test_opt_and_emit(self):
+        kernels = self.path("kernels.moe")
+        with open(kernels, "w") as file:
+            file.write(self.succeeds(
+                "opt", self.sparse, "--passes=expand-ffn,form-kernels"))
+        self.assertIn("define", self.succeeds("emit", "--op", kernels,
+                                              "--target", "cpu-generic"))
+        self.assertIn("__global__", self.succeeds("emit", "--op", kernels,
+                                                  "--target", "cuda"))
+        self.fails(["emit", "--op", self.sparse], "no kernel op")
+        passes = self.succeeds("opt", "--list-passes")
+        self.assertIn("form-kernels", passes)
+
+    def test_doctor(self):
+        report = {entry["what"]: entry for entry in self.json("doctor")}
+        self.assertTrue(report["cpu-generic"]["ok"])
+        self.assertTrue(report["JIT plug-in"]["ok"],
+                        report["JIT plug-in"]["detail"])
+
+    def test_tokenize_a_tokenizer_alone(self):
+        path = os.path.join(self.model, "tokenizer.json")
+        answer = self.json("tokenize", path, "--text", "ab")
+        self.assertEqual(len(answer["ids"]), 2)
+        self.assertIn("piece", self.succeeds("tokenize", path, "--text", "ab"))
+
+
+if __name__ == "__main__":
+    unittest.main()

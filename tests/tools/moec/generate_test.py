@@ -1,0 +1,151 @@
+"""Text out: every variant, element type and thread count; and the golden texts
+of real checkpoints where MOEC_TEST_DATA has them."""
+
+import json
+import os
+import unittest
+
+import harness
+import tiny
+
+DATA = os.environ.get("MOEC_TEST_DATA") or os.path.join(
+    os.environ["MOEC_SOURCE_DIR"], "..", "shared", "data")
+
+
+def variants(test):
+    """Those that this machine can run, by the doctor."""
+    return [entry["what"] for entry in test.json("doctor")
+            if entry["what"].startswith("cpu-") and entry["ok"]]
+
+
+class Generate(harness.MoecTest):
+    def setUp(self):
+        super().setUp()
+        self.model = tiny.write_hf(self.path("model"))
+        self.sparse = self.path("sparse.moe")
+        self.succeeds("upcycle", self.model, "-o", self.sparse, "--experts", 4,
+                      "--init", "drop")
+
+    def ids(self, model, *arguments):
+        return self.json("generate", model, "--prompt", "abc", "--ignore-eos",
+                         "--max-tokens", 24, *arguments)["ids"]
+
+    def test_variants_agree(self):
+        for model in (self.model, self.sparse):
+            expected = self.ids(model, "--variant", "cpu-generic",
+                                "--dtype", "f32")
+            self.assertEqual(len(expected), 24)
+            for variant in variants(self):
+                with self.subTest(model=model, variant=variant):
+                    self.assertEqual(expected, self.ids(
+                        model, "--variant", variant, "--dtype", "f32"))
+
+    def test_types_run(self):
+        for model in (self.model, self.sparse):
+            for dtype in ("f32", "bf16", "q8_0"):
+                for variant in variants(self):
+                    with self.subTest(model=model, dtype=dtype,
+                                      variant=variant):
+                        self.assertEqual(24, len(self.ids(
+                            model, "--dtype", dtype, "--variant", variant)))
+
+    def test_same_for_any_number_of_threads(self):
+        for model in (self.model, self.sparse):
+            for dtype in ("f32", "bf16"):
+                logits = []
+                for threads in (1, 2):
+                    out = self.path(f"{threads}.npy")
+                    self.succeeds("eval", model, "--ids", "1,5,9,7,100",
+                                  "--logits", out, "--threads", threads,
+                                  "--dtype", dtype)
+                    logits.append(harness.digest_of(out))
+                with self.subTest(model=model, dtype=dtype):
+                    self.assertEqual(logits[0], logits[1])
+
+    def test_sampling_follows_the_seed(self):
+        def sampled(seed):
+            return self.ids(self.model, "--temperature", 1.5, "--seed", seed)
+        self.assertEqual(sampled(1), sampled(1))
+        self.assertNotEqual(sampled(1), sampled(2))
+        self.assertEqual(
+            self.ids(self.model), self.ids(self.model, "--temperature", 2,
+                                           "--sample-top-k", 1))
+
+    def test_stops_at_the_context(self):
+        answer = self.json("generate", self.model, "--prompt", "a" * 60,
+                           "--ignore-eos", "--max-tokens", 500)
+        self.assertEqual(answer["stop"], "context")
+        self.assertLessEqual(len(answer["ids"]), 5)
+
+    def test_text_and_json_say_the_same(self):
+        answer = self.json("generate", self.model, "--prompt", "abc",
+                           "--max-tokens", 8)
+        text = self.run_moec("generate", self.model, "--prompt", "abc",
+                             "--max-tokens", 8).stdout
+        self.assertEqual(text.decode(errors="replace"),
+                         "abc" + answer["text"] + "\n")
+
+    def test_statistics(self):
+        text = self.run_moec("generate", self.sparse, "--prompt", "abc",
+                             "--max-tokens", 4, "--stats").stdout
+        self.assertIn(b"experts chosen", text)
+        self.assertIn(b"prefill", text)
+
+
+@unittest.skipUnless(os.path.isdir(DATA),
+                     "no MOEC_TEST_DATA: golden texts are not compared")
+class Goldens(harness.MoecTest):
+    MODELS = {
+        "stories260K": ["stories260K.bin", "tok512.bin"],
+        "tinystories-656k": ["", None],
+    }
+
+    def arguments(self, name):
+        model, tokenizer = self.MODELS[name]
+        folder = os.path.join(DATA, "models", name)
+        result = [os.path.join(folder, model).rstrip("/")]
+        return result + (["--tokenizer", os.path.join(folder, tokenizer)]
+                         if tokenizer else [])
+
+    def check(self, name, *arguments):
+        with open(os.path.join(DATA, "goldens.json")) as file:
+            goldens = json.load(file)[name]
+        for case in goldens["greedy"]:
+            prompt = ",".join(map(str, case["prompt_ids"]))
+            # The golden ids begin with the prompt's.
+            expected = case["ids"]
+            if expected[:len(case["prompt_ids"])] == case["prompt_ids"]:
+                expected = expected[len(case["prompt_ids"]):]
+            answer = self.json("generate", *arguments, "--prompt-ids", prompt,
+                               "--max-tokens", len(expected), "--dtype", "f32")
+            found = answer["ids"]
+            # The text ends where the model says so.
+            self.assertEqual(found, expected[:len(found)])
+            self.assertGreaterEqual(len(found), len(expected) - 1)
+
+    def test_dense(self):
+        for name in self.MODELS:
+            for variant in variants(self):
+                with self.subTest(name=name, variant=variant):
+                    self.check(name, *self.arguments(name), "--variant",
+                               variant)
+
+    def test_copied_experts(self):
+        for name in self.MODELS:
+            out = self.path(name + ".moe")
+            self.succeeds("upcycle", *self.arguments(name), "-o", out,
+                          "--experts", 8, "--top-k", 2, "--probe", "")
+            for variant in variants(self):
+                with self.subTest(name=name, variant=variant):
+                    self.check(name, out, "--variant", variant)
+
+    def test_compiled_plan(self):
+        for name in self.MODELS:
+            module, plan = self.path(name + ".moe"), self.path(name + ".moep")
+            self.succeeds("import", *self.arguments(name), "-o", module)
+            self.succeeds("compile", module, "-o", plan, "--dtype", "f32")
+            self.check(name, plan)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,108 @@
+"""Ctrl-C in the middle of every long command: exit code 130, one word about
+it, and nothing half-written."""
+
+import os
+import signal
+import time
+import unittest
+
+import harness
+import tiny
+
+LARGE = dict(hidden=256, ffn=1024, layers=12, heads=8, kv_heads=4, vocab=2048,
+             context=8192)
+
+
+class Interrupt(harness.MoecTest):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        import shutil
+        import tempfile
+        cls.shared = tempfile.mkdtemp(prefix="moec-test-")
+        cls.addClassCleanup(shutil.rmtree, cls.shared, ignore_errors=True)
+        cls.model = tiny.write_hf(os.path.join(cls.shared, "model"), LARGE)
+        cls.text = os.path.join(cls.shared, "text.txt")
+        with open(cls.text, "w") as file:
+            file.write("the same words again and again " * 4000)
+
+    def interrupts(self, *arguments, how=signal.SIGINT):
+        """Breaks the command off ever later until it ends before it is told
+        to; at least once it must have been in the middle."""
+        codes = []
+        for delay in (0.0, 0.02, 0.1, 0.3, 1.0, 3.0):
+            process = self.start(*arguments)
+            end = time.monotonic() + delay
+            while process.poll() is None and time.monotonic() < end:
+                time.sleep(0.002)
+            asked = time.monotonic()
+            if process.poll() is None:
+                process.send_signal(how)
+            code, stderr = self.finish(process)
+            codes.append(code)
+            self.assertIn(code, (0, 130), stderr)
+            if code == 0:
+                break
+            self.assertIn("interrupted", stderr)
+            self.assertNotIn("error:", stderr)
+            # Quick, even where many others want the processor.
+            self.assertLess(time.monotonic() - asked, 60)
+        self.assertIn(130, codes)
+
+    def test_generate(self):
+        self.interrupts("generate", self.model, "--prompt", "a", "--max-tokens",
+                        8000, "--ignore-eos")
+
+    def test_terminate(self):
+        self.interrupts("generate", self.model, "--prompt", "a", "--max-tokens",
+                        8000, "--ignore-eos", how=signal.SIGTERM)
+
+    def test_eval(self):
+        self.interrupts("eval", self.model, "--text", self.text)
+
+    def test_logits(self):
+        ids = ",".join(["5"] * 4000)
+        out = self.path("l.npy")
+        self.interrupts("eval", self.model, "--ids", ids, "--logits", out)
+        self.assertEqual(self.left_over(), [])
+
+    def test_bench(self):
+        self.interrupts("bench", self.model, "--prefill", 512, "--decode",
+                        2000, "--runs", 20)
+
+    def test_upcycle_to_a_folder(self):
+        out = self.path("out")
+        command = ["upcycle", self.model, "-o", out, "--init", "drop",
+                   "--dtype", "f32", "--probe", ""]
+        for delay in (0.0, 0.2, 0.5):
+            process = self.start(*command)
+            end = time.monotonic() + delay
+            while process.poll() is None and time.monotonic() < end:
+                time.sleep(0.002)
+            process.send_signal(signal.SIGINT)
+            code, stderr = self.finish(process)
+            self.assertIn(code, (0, 130), stderr)
+            self.assertEqual(os.path.exists(out), code == 0)
+            if code == 0:
+                break
+        if not os.path.exists(out):
+            self.succeeds(*command)
+        self.assertEqual(self.left_over(), [])
+
+    def test_probe(self):
+        out = self.path("out.moe")
+        self.interrupts("upcycle", self.model, "-o", out, "--init", "drop")
+        self.assertEqual(self.left_over(), [])
+
+    def test_compile(self):
+        out = self.path("out.moep")
+        process = self.start("compile", self.model, "-o", out)
+        process.send_signal(signal.SIGINT)
+        code, stderr = self.finish(process)
+        self.assertEqual(code, 130, stderr)
+        self.assertFalse(os.path.exists(out))
+        self.assertEqual(self.left_over(), [])
+
+
+if __name__ == "__main__":
+    unittest.main()
