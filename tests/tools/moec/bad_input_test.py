@@ -1,5 +1,6 @@
 """Input that is damaged, hostile or asks for the impossible: one error, at its
 place, that says what was expected and what was found; exit code 1."""
+# Long because: one short test a kind of damage, in one place to see what lacks.
 
 import json
 import os
