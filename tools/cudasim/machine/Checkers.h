@@ -16,6 +16,8 @@ struct SharedWord {
   uint8_t readWarp = 0, readLane = 0, readBytes = 0;
   bool writeAtomic = false, readAtomic = false;
   bool written = false, read = false;
+  uint8_t pending = 0; ///< cp.async copies under way
+  uint32_t pendingPc = 0;
   bool readByMany = false; ///< clocks are in SharedShadow::readers
 };
 

@@ -306,12 +306,14 @@ std::optional<Fault> Grid::Impl::prepare() {
       dynamicAlign = std::max(dynamicAlign, variable.align);
       continue;
     }
-    at = llvm::alignTo(at, variable.align);
+    at = llvm::alignTo(at + (at ? redzone : 0), variable.align);
     sharedOffset[id] = uint32_t(at);
     sharedRanges.push_back(
         {uint32_t(at), uint32_t(at + variable.bytes), variable.name});
-    at += variable.bytes + redzone;
+    at += variable.bytes;
   }
+  if (config.dynamicSharedBytes && at)
+    at += redzone;
   at = llvm::alignTo(at, dynamicAlign);
   dynamicSharedAt = uint32_t(at);
   for (uint32_t id : used)

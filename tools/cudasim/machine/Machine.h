@@ -261,10 +261,11 @@ struct Grid::Impl {
 
 inline WarpState &stateOf(Warp &warp) { return static_cast<WarpState &>(warp); }
 
-/// The copies of lanes `mask` arrive in shared memory.
+/// The copies of lanes `mask` are waited for.
 void completeCopy(WarpState &warp, AsyncCopy &copy, uint32_t mask);
 
-/// Reports to the race checker that an asynchronous copy has written.
+/// Tells the checkers that an asynchronous copy is under way, or waited for.
+void asyncCopyIssued(WarpState &warp, const AsyncCopy &copy);
 void asyncCopyLanded(WarpState &warp, const AsyncCopy &copy, uint32_t mask);
 
 } // namespace cudasim

@@ -412,6 +412,8 @@ void cudasim::issueAsyncCopy(Warp &warp, const Instr &instr, uint32_t mask,
         if (same >> lane & 1)
           memset(state.block->shadow->initialized.data() + copy.target[lane], 0,
                  copy.bytes);
+    if (warp.launch->observed)
+      asyncCopyIssued(state, copy);
   }
   // The bytes move as late as is legal, unless the seed wants some early; for
   // the checkers the copy ends with the wait in any case.

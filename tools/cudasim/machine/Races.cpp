@@ -18,6 +18,8 @@
 
 #include "llvm/ADT/StringExtras.h"
 
+#include <algorithm>
+
 using namespace cudasim;
 
 namespace {
@@ -98,6 +100,15 @@ bool cudasim::checkSharedRaces(WarpState &warp, const Instr &instr,
     for (uint64_t index = first; index <= last; ++index) {
       SharedWord &word = shadow.words[index];
       uint8_t bytes = byteMask(offsets[lane], access.bytes, index);
+      if (word.pending && access.kind != AccessKind::AsyncWrite) {
+        stop(warp, lane,
+             std::string("shared-memory race: ") +
+                 (writing ? "write" : "read") + " of shared address 0x" +
+                 llvm::utohexstr(offsets[lane], true) +
+                 ", which a cp.async that nobody has waited for writes",
+             "the copy is issued at " + grid.placeOf(word.pendingPc) + "\n");
+        return false;
+      }
       if (word.written && (word.writeBytes & bytes) &&
           !(atomic && word.writeAtomic)) {
         bool ordered;
@@ -178,6 +189,21 @@ bool cudasim::checkSharedRaces(WarpState &warp, const Instr &instr,
   return true;
 }
 
+void cudasim::asyncCopyIssued(WarpState &warp, const AsyncCopy &copy) {
+  if (!warp.block->grid->config.checks.sharedRaces)
+    return;
+  for (uint32_t lane = 0; lane < kLanes; ++lane) {
+    if (!(copy.mask >> lane & 1))
+      continue;
+    for (uint64_t at = copy.target[lane]; at < copy.target[lane] + copy.bytes;
+         at += 4) {
+      SharedWord &word = warp.block->shadow->words[at / 4];
+      word.pending = uint8_t(std::min(word.pending + 1, 255));
+      word.pendingPc = copy.pc;
+    }
+  }
+}
+
 void cudasim::asyncCopyLanded(WarpState &warp, const AsyncCopy &copy,
                               uint32_t mask) {
   Grid::Impl &grid = *warp.block->grid;
@@ -188,6 +214,13 @@ void cudasim::asyncCopyLanded(WarpState &warp, const AsyncCopy &copy,
                copy.bytes);
   if (!grid.config.checks.sharedRaces || warp.faulted)
     return;
+  for (uint32_t lane = 0; lane < kLanes; ++lane) {
+    if (!(mask >> lane & 1))
+      continue;
+    for (uint64_t at = copy.target[lane]; at < copy.target[lane] + copy.bytes;
+         at += 4)
+      warp.block->shadow->words[at / 4].pending = 0;
+  }
   // The write may have happened at any time since the copy was issued, and is
   // known to the issuing thread now.
   uint32_t pc = warp.pc;
