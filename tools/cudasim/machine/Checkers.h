@@ -25,8 +25,12 @@ struct SharedWord {
 struct SharedShadow {
   std::vector<uint8_t> initialized; ///< by byte
   std::vector<SharedWord> words;    ///< by 4 bytes
-  /// Words that several warps read: by warp, the clock of its last read.
-  llvm::DenseMap<uint32_t, std::vector<uint32_t>> readers;
+  /// By word, then warp: the clock of the warp's last read. A word's row only
+  /// counts while several warps read it (readByMany), and is cleared then.
+  std::unique_ptr<uint32_t[]> readers;
+  uint32_t warps = 0;
+
+  uint32_t *readersOf(uint64_t word) { return readers.get() + word * warps; }
 };
 
 /// Who accessed a word of global memory in this launch.

@@ -58,7 +58,10 @@ void cudasim::startChecking(Grid::Impl &grid, Block &block) {
   block.shadow = std::make_unique<SharedShadow>();
   block.shadow->initialized.assign(grid.sharedTotal, 0);
   if (checks.sharedRaces) {
-    block.shadow->words.resize(grid.sharedTotal / 4 + 1);
+    size_t words = grid.sharedTotal / 4 + 1;
+    block.shadow->words.resize(words);
+    block.shadow->warps = uint32_t(block.warps.size());
+    block.shadow->readers.reset(new uint32_t[words * block.warps.size()]);
     for (WarpState &warp : block.warps) {
       warp.clock.assign(block.warps.size(), 0);
       warp.clock[warp.index] = 1;
@@ -126,9 +129,8 @@ bool cudasim::checkSharedRaces(WarpState &warp, const Instr &instr,
       if (writing && word.read && (word.readBytes & bytes) &&
           !(atomic && word.readAtomic)) {
         if (word.readByMany) {
-          const std::vector<uint32_t> &readers =
-              shadow.readers[uint32_t(index)];
-          for (uint32_t other = 0; other < readers.size(); ++other)
+          const uint32_t *readers = shadow.readersOf(index);
+          for (uint32_t other = 0; other < shadow.warps; ++other)
             if (other != self && readers[other] > warp.clock[other])
               return race(lane, index, false, other,
                           other == word.readWarp ? word.readLane : 0,
@@ -159,20 +161,18 @@ bool cudasim::checkSharedRaces(WarpState &warp, const Instr &instr,
         word.writePc = warp.pc;
         if (!atomic) {
           word.read = false;
-          if (word.readByMany)
-            shadow.readers.erase(uint32_t(index));
           word.readByMany = false;
         }
         continue;
       }
       if (word.read && word.readWarp != self && !word.readByMany) {
         word.readByMany = true;
-        auto &readers = shadow.readers[uint32_t(index)];
-        readers.assign(block.warps.size(), 0);
+        uint32_t *readers = shadow.readersOf(index);
+        std::fill_n(readers, shadow.warps, 0u);
         readers[word.readWarp] = word.readClock;
       }
       if (word.readByMany)
-        shadow.readers[uint32_t(index)][self] = now;
+        shadow.readersOf(index)[self] = now;
       // One plain read among strong ones is what a later write races with.
       if (word.read && !word.readAtomic && atomic)
         continue;
