@@ -182,7 +182,7 @@ struct LaunchContext {
   const Ref *extra = nullptr; ///< operands of matrix instructions
   bool observed = false;      ///< call observeAccess after resolving
   bool checkSync = false;
-  uint64_t perturb = 0; ///< state of the generator; 0: exact
+  uint64_t perturb = 0; ///< seed of the errors; 0: exact
 };
 
 struct Warp {

@@ -345,9 +345,10 @@ float cudasim::perturbed(Warp &warp, float value, float ulps) {
   memcpy(&bits, &value, 4);
   if ((bits & 0x7F800000) == 0x7F800000 || (bits & 0x7F800000) == 0)
     return value;
-  Random random(warp.launch->perturb);
+  // A function of the value, as in hardware: equal arguments have equal
+  // results.
+  Random random(warp.launch->perturb ^ uint64_t(bits) << 20);
   uint64_t draw = random.next();
-  warp.launch->perturb = draw | 1;
   double step = double(value) * 0x1p-23 * ulps *
                 (double(draw >> 11) * 0x1p-53 * 2 - 1) / 2;
   return float(double(value) + step);

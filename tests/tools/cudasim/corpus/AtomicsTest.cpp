@@ -103,3 +103,17 @@ TEST(Corpus, LocksAndExchanges) {
   EXPECT_EQ(collected.download()[0] + exchanged.download()[0],
             all * (all + 1) / 2);
 }
+
+TEST(Corpus, HandOverBetweenBlocks) {
+  std::vector<float> values(64), want(64);
+  for (int i = 0; i < 64; ++i) {
+    values[i] = float(i) + 0.5f;
+    want[63 - i] = values[i] * 2.0f;
+  }
+  Buffer<float> in(values), slots(64), out(64);
+  Buffer<uint32_t> flag(1, 0u);
+  launchCooperative(kernel("Atomics.cu", "handOver"), {2}, {64}, 0, in, slots,
+                    flag, out);
+  EXPECT_EQ(out.download(), want);
+  EXPECT_EQ(flag.download()[0], 2u);
+}

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cfenv>
+#include <cstdlib>
 
 using namespace corpus;
 
@@ -176,6 +177,10 @@ static const Bounded kMath[] = {
 };
 
 TEST(Corpus, FloatFunctions) {
+  const char *options = std::getenv("MOEC_CUDASIM");
+  if (options && std::strstr(options, "perturb=1"))
+    GTEST_SKIP() << "the library's bounds rest on the errors that the parts' "
+                    "instructions have, not on those that are allowed";
   Random random(17);
   auto a = random.floats(257, -3, 3), b = random.floats(257, -3, 3);
   const int count = int(a.size());

@@ -80,3 +80,32 @@ extern "C" __global__ void __launch_bounds__(64)
   const u32 id = blockIdx.x * blockDim.x + threadIdx.x + 1;
   atomicAdd(collected, atomicExch(exchanged, id));
 }
+
+/// Block 0 hands values to block 1 through a release and an acquire, spelled
+/// as cuda::atomic spells them: the operation before its order.
+extern "C" __global__ void __launch_bounds__(64)
+    handOver(const float *in, float *slots, u32 *flag, float *out) {
+  if (blockIdx.x == 0) {
+    slots[threadIdx.x] = in[threadIdx.x] * 2.0f;
+    __syncthreads();
+    if (threadIdx.x == 0) {
+      u32 old;
+      asm volatile("atom.add.release.gpu.u32 %0, [%1], 1;"
+                   : "=r"(old)
+                   : "l"(flag)
+                   : "memory");
+    }
+    return;
+  }
+  if (threadIdx.x == 0) {
+    u32 seen;
+    do {
+      asm volatile("atom.cas.acquire.gpu.b32 %0, [%1], 1, 2;"
+                   : "=r"(seen)
+                   : "l"(flag)
+                   : "memory");
+    } while (seen != 1);
+  }
+  __syncthreads();
+  out[threadIdx.x] = slots[63 - threadIdx.x];
+}
