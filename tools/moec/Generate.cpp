@@ -108,7 +108,9 @@ static llvm::Error run() {
   const Tokenizer *tokenizer = loaded->tokenizer();
   std::optional<StreamDecoder> stream;
   if (tokenizer && !json) {
-    llvm::outs() << prompt;
+    // A chat shows the answer alone; a continuation, the whole text.
+    if (!chat)
+      llvm::outs() << prompt;
     stream.emplace(*tokenizer);
   }
   MOEC_ASSIGN(GenerateResult result,
