@@ -7,9 +7,7 @@ using namespace moec;
 namespace {
 class PlanBuffers : public testing::Test {
 protected:
-  Polynomial tokens(int64_t bytes) {
-    return Polynomial::of(&tokensDim, bytes);
-  }
+  Polynomial tokens(int64_t bytes) { return Polynomial::of(&tokensDim, bytes); }
   Polynomial rows(int64_t bytes) { return Polynomial::of(&rowsDim, bytes); }
   int64_t at(const Polynomial &poly, int64_t tokenCount, int64_t rowCount) {
     return *poly.evaluate([&](const DimSymbol *symbol) {
@@ -50,8 +48,8 @@ TEST_F(PlanBuffers, NeverOverlapsLiveBuffers) {
   std::vector<LiveBuffer> buffers;
   for (unsigned i = 0; i < 60; ++i) {
     unsigned width = (i * 37 % 11 + 1) * 4;
-    buffers.push_back({i % 3 ? tokens(width) : rows(width), i / 2,
-                       i / 2 + i * 7 % 5});
+    buffers.push_back(
+        {i % 3 ? tokens(width) : rows(width), i / 2, i / 2 + i * 7 % 5});
   }
   BufferPlan plan = planBuffers(buffers);
   for (auto [tokenCount, rowCount] :
