@@ -85,6 +85,8 @@ Expected<uint32_t> Decoder::readSpecialInto(const Operand &operand,
           .Case("%nctaid.x", uint32_t(Special::NctaidX))
           .Case("%nctaid.y", uint32_t(Special::NctaidY))
           .Case("%nctaid.z", uint32_t(Special::NctaidZ))
+          .Case("%envreg1", uint32_t(Special::WorkspaceHigh))
+          .Case("%envreg2", uint32_t(Special::WorkspaceLow))
           .Case("%laneid", uint32_t(Special::LaneId))
           .Case("%warpid", uint32_t(Special::WarpId))
           .Case("%nwarpid", uint32_t(Special::NwarpId))

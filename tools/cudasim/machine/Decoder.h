@@ -173,6 +173,10 @@ enum class Special : uint32_t {
   GlobalTimer,
   GlobalTimerLo,
   GlobalTimerHi,
+  /// Of a cooperative launch: where its blocks synchronise. The toolkit's
+  /// cooperative_groups.h finds the address in environment registers.
+  WorkspaceHigh,
+  WorkspaceLow,
   DynamicShared,
   TotalShared,
   Zero,

@@ -56,7 +56,10 @@ std::string Fault::str() const {
   return text;
 }
 
-Grid::Impl::~Impl() = default;
+Grid::Impl::~Impl() {
+  if (workspace)
+    memory->free(workspace);
+}
 Grid::Grid() = default;
 Grid::~Grid() = default;
 
@@ -225,6 +228,15 @@ std::optional<Fault> Grid::Impl::prepare() {
                   std::to_string(blockCount) +
                       " blocks in a cooperative launch, " +
                       std::to_string(maxResident) + " can be resident");
+  if (config.cooperative) {
+    // A size and the word that cooperative_groups counts arrivals in.
+    std::optional<DevicePtr> place =
+        memory->allocate(device, 8, "workspace of a cooperative launch");
+    if (!place || memory->fill(*place, 0, 4, 2))
+      return refuse(ErrorCode::OutOfMemory,
+                    "no memory for the workspace of a cooperative launch");
+    workspace = *place;
+  }
 
   threadsPerBlock = uint32_t(threads);
   warpsPerBlock = (threadsPerBlock + 31) / 32;

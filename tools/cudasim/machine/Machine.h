@@ -171,6 +171,8 @@ struct Grid::Impl {
   PrintSink print;
   GlobalMemory *memory = nullptr;
   int device = 0;
+  /// Device memory of a cooperative launch, zero at its start; 0: none.
+  DevicePtr workspace = 0;
 
   AlignedBytes constants;
   std::vector<AddressWindow> windows;

@@ -531,6 +531,10 @@ uint64_t cudasim::readSpecial(Warp &warp, uint32_t which, int lane) {
     return uint32_t(clock());
   case Special::GlobalTimerHi:
     return clock() >> 32;
+  case Special::WorkspaceHigh:
+    return grid.workspace >> 32;
+  case Special::WorkspaceLow:
+    return uint32_t(grid.workspace);
   case Special::DynamicShared:
     return grid.config.dynamicSharedBytes;
   case Special::TotalShared:
