@@ -178,6 +178,13 @@ void GemmCore::emitManyRows(Value *rowBegin, Value *rows, Value *panelBegin,
   // Where K goes by chunks, a chunk of the rows, which L2 holds, serves several
   // panels before the next one comes from L3.
   int64_t together = chunkSteps < steps ? kStreams / slabsPerPanel : 1;
+  // A single tile of rows uses nothing twice: a slab is then one stream.
+  Value *isTile = e.b.CreateICmpSLE(rows, e.index(tileRows[0]));
+  Value *mostSteps =
+      e.b.CreateSelect(isTile, e.index(steps), e.index(chunkSteps));
+  Value *chunks = e.b.CreateSelect(
+      isTile, e.index(1),
+      e.index(divideCeil(uint64_t(steps), uint64_t(chunkSteps))));
   int64_t panelBytes = slabBytes * slabsPerPanel;
   e.loop(panelBegin, panelEnd, together, [&](Value *first) {
     Value *panels = e.min(e.b.CreateSub(panelEnd, first), e.index(together));
@@ -196,9 +203,9 @@ void GemmCore::emitManyRows(Value *rowBegin, Value *rows, Value *panelBegin,
               e.offset(e.element(slabTile, row, rowBytes), v * e.lanes * 4));
       });
     });
-    e.loop(e.index(0), e.index(steps), chunkSteps, [&](Value *step) {
-      Value *count =
-          e.min(e.index(chunkSteps), e.b.CreateSub(e.index(steps), step));
+    e.loop(e.index(0), chunks, 1, [&](Value *chunk) {
+      Value *step = e.b.CreateNSWMul(chunk, mostSteps);
+      Value *count = e.min(mostSteps, e.b.CreateSub(e.index(steps), step));
       Value *aChunk = e.element(a, step, aStepBytes);
       Value *groupChunk = e.element(groupWeights, step, slabStepBytes);
       forSlabs([&](Value *slab, Value *slabTile) {

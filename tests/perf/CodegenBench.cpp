@@ -198,13 +198,13 @@ static std::string typeName(ElementType a, ElementType w) {
   return (elementTypeName(a) + "*" + elementTypeName(w)).str();
 }
 
-/// One row reads another copy of the weight each time, so that it comes from
+/// Few rows read another copy of the weight each time, so that it comes from
 /// memory.
 static void benchGemm(CpuLevel level, GemmSpec spec, int64_t m) {
   spec.out = spec.a;
   const Compiled &kernel = compiled(spec, level);
   int64_t bytes = packedBytes(*kernel.kernel.weight, 1, spec.n, spec.k);
-  int64_t copies = m == 1 ? std::max<int64_t>(1, (256 << 20) / bytes) : 1;
+  int64_t copies = m <= 4 ? std::max<int64_t>(1, (256 << 20) / bytes) : 1;
   Array packed = weightBytes(bytes * copies);
   Array a(spec.a, m * spec.k), out(spec.out, m * spec.n);
   Random random(1);
@@ -222,7 +222,7 @@ static void benchGemm(CpuLevel level, GemmSpec spec, int64_t m) {
        " m=" + llvm::Twine(m) + " n=" + llvm::Twine(spec.n) +
        " k=" + llvm::Twine(spec.k) + (spec.gated ? " gated" : ""))
           .str();
-  if (m == 1) {
+  if (m <= 4) {
     report(name,
            coldRate(double(bytes), copies,
                     [&](int64_t copy) { run(copy, 0, tasks); }),
@@ -340,7 +340,7 @@ int main(int argc, char **argv) {
       std::string name = (cpu::variantName(level) + " " + typeName(a, w)).str();
       if (!strstr(name.c_str(), filter))
         continue;
-      for (int64_t m : {1, 4, 512})
+      for (int64_t m : {1, 2, 4, 512})
         benchGemm(level, {.n = 1536, .k = 576, .a = a, .w = w}, m);
       benchGemm(level, {.n = 576, .k = 1536, .a = a, .w = w}, 512);
       benchGemm(level, {.n = 512, .k = 5632, .a = a, .w = w}, 256);
