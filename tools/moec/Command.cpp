@@ -84,12 +84,20 @@ PassFlags::PassFlags(cl::SubCommand &command)
 
 InstrumentationOptions PassFlags::options() const {
   InstrumentationOptions options;
-  options.printBefore.assign(printBefore.begin(), printBefore.end());
-  options.printAfter.assign(printAfter.begin(), printAfter.end());
-  options.printBeforeAll = printBeforeAll;
-  options.printAfterAll = printAfterAll;
-  options.printAfterChange = printAfterChange;
+  // `=all` and `=change` say the same as `-all` and `-change`.
+  options.printBeforeAll =
+      printBeforeAll || llvm::is_contained(printBefore, "all");
+  options.printAfterAll =
+      printAfterAll || llvm::is_contained(printAfter, "all");
+  options.printAfterChange =
+      printAfterChange || llvm::is_contained(printAfter, "change");
   options.printAfterFailure = printAfterFailure;
+  for (const std::string &name : printBefore)
+    if (name != "all")
+      options.printBefore.push_back(name);
+  for (const std::string &name : printAfter)
+    if (name != "all" && name != "change")
+      options.printAfter.push_back(name);
   options.treeFolder = treeFolder;
   options.timing = timing;
   options.statistics = statistics;

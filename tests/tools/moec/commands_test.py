@@ -179,6 +179,18 @@ class Commands(harness.MoecTest):
         passes = self.succeeds("opt", "--list-passes")
         self.assertIn("form-kernels", passes)
 
+    def test_passes_can_be_watched(self):
+        for flag in ("--print-ir-after=change", "--print-ir-after-change",
+                     "--print-ir-after=all", "--print-ir-before=all",
+                     "--print-ir-before-all", "--print-ir-after=upcycle"):
+            with self.subTest(flag):
+                module = self.path("m.moe")
+                self.succeeds("import", self.model, "-o", module)
+                result = self.run_moec("opt", module, flag,
+                                       "--passes=upcycle{experts=2,top_k=1}")
+                self.assertEqual(result.returncode, 0, result.stderr)
+                self.assertIn("program @step", result.stderr)
+
     def test_doctor(self):
         report = {entry["what"]: entry for entry in self.json("doctor")}
         self.assertTrue(report["cpu-generic"]["ok"])

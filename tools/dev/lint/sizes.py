@@ -29,6 +29,7 @@ REASONS = {
     "tools/cudasim/machine/HandlersWarp.cpp": "one handler an op form",
     "tools/cudasim/machine/Memory.cpp":
         "one table of allocations under one lock",
+    "tools/cudasim/machine/MemoryAccess.cpp": "one case an access form",
     "tools/cudasim/machine/WarpRunner.cpp":
         "one loop: fetch, divergence and barriers share its state",
     "tools/cudasim/ptx/Parser.cpp": "one grammar, a function a rule",
