@@ -96,7 +96,8 @@ Values GemmCore::tileSteps(unsigned rows, unsigned slabs, Value *a, Value *w,
   };
   // One row waits for memory. Conversions fill the reorder window before enough
   // loads are in flight; without them the window reaches far enough.
-  bool ahead = rows == 1 && slabs > 1 && inner == Inner::Q8;
+  bool converts = inner == Inner::Q8 || inner == Inner::Bf16;
+  bool ahead = rows == 1 && slabs > 1 && converts;
   auto prefetch = [&](Value *from, int64_t bytes) {
     for (unsigned slab = 0; slab < slabs; ++slab)
       for (int64_t line = 0; line < bytes; line += 64)
@@ -157,6 +158,8 @@ Values GemmCore::tileSteps(unsigned rows, unsigned slabs, Value *a, Value *w,
                   Values sums(carried);
                   Value *aStep = e.element(a, number, aStepBytes);
                   Value *wStep = e.element(w, number, slabStepBytes);
+                  if (ahead)
+                    prefetch(wStep, unroll * slabStepBytes);
                   for (int64_t u = 0; u < unroll; ++u)
                     step(e.offset(aStep, u * aStepBytes),
                          e.offset(wStep, u * slabStepBytes), sums);
