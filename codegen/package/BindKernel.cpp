@@ -442,13 +442,12 @@ llvm::Error Binder::combine() {
   if (!inner)
     return fail("a moe.combine");
   CombineSpec spec;
-  Value y = inner->operand(0), offsets = inner->operand(1);
+  Value y = inner->operand(0);
   Polynomial pairs = y.type().dim(0).polynomial().hostBound();
   Dim tokens = inner->result().type().dim(0);
   if (pairs.terms().size() != 1 ||
       pairs != Polynomial(pairs.terms()[0].coefficient) * tokens.polynomial())
     return fail("over a constant number of experts a token");
-  (void)offsets;
   spec.topk = pairs.terms()[0].coefficient;
   spec.width = y.type().dim(1).constant();
   spec.weighted = true;

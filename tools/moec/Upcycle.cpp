@@ -112,15 +112,12 @@ static std::string passOptions() {
   return text;
 }
 
-/// A copy of the graph, to compare with what it becomes.
-static llvm::Expected<std::unique_ptr<Module>> copyOf(const Module &module) {
-  PrintOptions print;
-  print.elideAssets = true;
-  Module &mutableModule = const_cast<Module &>(module);
-  auto assets = std::move(mutableModule.assets);
-  mutableModule.assets.clear();
+/// A copy of the graph, without assets, to compare with what it becomes.
+static llvm::Expected<std::unique_ptr<Module>> copyOf(Module &module) {
+  auto assets = std::move(module.assets);
+  module.assets.clear();
   auto copy = parseModule(printModule(module), module.name());
-  mutableModule.assets = std::move(assets);
+  module.assets = std::move(assets);
   if (copy)
     (*copy)->baseFolder = module.baseFolder;
   return copy;
