@@ -172,13 +172,17 @@ INLINE bool rowAddresses(Warp &warp, const Instr &instr, AccessKind kind,
   uint64_t bad = 0, limit = uint64_t(warp.sharedBytes) - 16;
   LANES if (lane < rows) bad |=
       uint64_t(addresses[lane] > limit) | (addresses[lane] & 15);
-  MemorySpace found = MemorySpace::Shared;
-  if (instr.space == MemorySpace::Shared && bad == 0 &&
-      warp.sharedBytes >= 16) {
+  MemorySpace found = instr.space;
+  if (found == MemorySpace::Shared && bad == 0 && warp.sharedBytes >= 16) {
     uint64_t base = reinterpret_cast<uint64_t>(warp.shared);
     LANES host[lane] = base + addresses[lane];
   } else if (!resolveAddresses(warp, instr, giving, addresses, 16, kind, host,
                                found)) {
+    return false;
+  }
+  if (found != MemorySpace::Shared) {
+    faultWarp(warp, giving, 717,
+              "the rows of a matrix must lie in shared memory");
     return false;
   }
   if (warp.launch->observed) {

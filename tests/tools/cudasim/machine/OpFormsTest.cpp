@@ -5,9 +5,8 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "tests/tools/cudasim/machine/Harness.h"
+#include "tests/tools/cudasim/machine/FormKit.h"
 #include "tests/tools/cudasim/machine/OpReference.h"
-#include "tools/cudasim/ptx/Forms.h"
 
 #include <cmath>
 #include <gtest/gtest.h>
@@ -111,10 +110,6 @@ struct Slot {
 };
 
 class OpForms : public ::testing::TestWithParam<size_t> {};
-
-bool isLetters(const ptx::FormRow &row) {
-  return row.operands.size() >= 2 && row.operands != "*";
-}
 
 /// Signatures of rows with a decoder of their own that compute one value from
 /// others.
@@ -329,7 +324,7 @@ void checkSpelling(const ptx::FormRow &row, const std::string &spelling) {
 TEST_P(OpForms, agrees_with_the_reference) {
   const ptx::FormRow &row = ptx::formRows()[GetParam()];
   for (const std::string &spelling : ptx::spellings(row.pattern)) {
-    // Pairs are compared into two predicates, which MachineTest looks at.
+    // Pairs are compared into two predicates, which RowsTest looks at.
     if (row.op == ptx::Op::Setp && llvm::StringRef(spelling).ends_with("x2"))
       continue;
     checkSpelling(row, spelling);
@@ -339,21 +334,10 @@ TEST_P(OpForms, agrees_with_the_reference) {
 }
 
 std::vector<size_t> rowsWithValues() {
-  // The carry bit and lanes' exchanges are in MachineTest and the corpus.
-  static const std::set<ptx::Op> elsewhere = {
-      ptx::Op::AddCc,     ptx::Op::Addc,  ptx::Op::SubCc,
-      ptx::Op::Subc,      ptx::Op::MadCc, ptx::Op::Madc,
-      ptx::Op::Movmatrix, ptx::Op::Min3,  ptx::Op::Max3};
   std::vector<size_t> rows;
-  for (size_t i = 0; i < ptx::formRows().size(); ++i) {
-    const ptx::FormRow &row = ptx::formRows()[i];
-    bool pairs = row.op == ptx::Op::Set &&
-                 row.pattern.contains("{f16x2|bf16x2|u32|s32}");
-    bool compares =
-        (row.op == ptx::Op::Setp || row.op == ptx::Op::Set) && !pairs;
-    if ((isLetters(row) || compares) && !elsewhere.count(row.op))
+  for (size_t i = 0; i < ptx::formRows().size(); ++i)
+    if (isTestedByValue(ptx::formRows()[i]))
       rows.push_back(i);
-  }
   return rows;
 }
 
@@ -366,4 +350,18 @@ INSTANTIATE_TEST_SUITE_P(Rows, OpForms, ::testing::ValuesIn(rowsWithValues()),
                          });
 
 } // namespace
+
+bool isTestedByValue(const ptx::FormRow &row) {
+  // These have checks of their own, see RowsTest.
+  static const std::set<ptx::Op> elsewhere = {
+      ptx::Op::AddCc,     ptx::Op::Addc,  ptx::Op::SubCc,
+      ptx::Op::Subc,      ptx::Op::MadCc, ptx::Op::Madc,
+      ptx::Op::Movmatrix, ptx::Op::Min3,  ptx::Op::Max3};
+  bool letters = row.operands.size() >= 2 && row.operands != "*";
+  bool pairs =
+      row.op == ptx::Op::Set && row.pattern.contains("{f16x2|bf16x2|u32|s32}");
+  bool compares = (row.op == ptx::Op::Setp || row.op == ptx::Op::Set) && !pairs;
+  return (letters || compares) && !elsewhere.count(row.op);
+}
+
 } // namespace cudasim::test
