@@ -177,6 +177,8 @@ Bytes randomBytes(size_t count, uint32_t seed) {
 unsigned memoryBits(const std::string &type) {
   if (type == "f16x2" || type == "bf16x2")
     return 32;
+  if (type == "e4m3" || type == "e5m2")
+    return 8;
   size_t digit = type.find_first_of("0123456789");
   return unsigned(std::stoul(type.substr(digit)));
 }

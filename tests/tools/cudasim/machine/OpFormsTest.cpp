@@ -358,8 +358,7 @@ bool isTestedByValue(const ptx::FormRow &row) {
       ptx::Op::Subc,      ptx::Op::MadCc, ptx::Op::Madc,
       ptx::Op::Movmatrix, ptx::Op::Min3,  ptx::Op::Max3};
   bool letters = row.operands.size() >= 2 && row.operands != "*";
-  bool pairs =
-      row.op == ptx::Op::Set && row.pattern.contains("{f16x2|bf16x2|u32|s32}");
+  bool pairs = row.op == ptx::Op::Set && row.pattern.ends_with("x2");
   bool compares = (row.op == ptx::Op::Setp || row.op == ptx::Op::Set) && !pairs;
   return (letters || compares) && !elsewhere.count(row.op);
 }
