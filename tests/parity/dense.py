@@ -116,13 +116,15 @@ class LlamaCpp:
         import llama_cpp as lc
 
         self.lc = lc
+        self.silence = lc.llama_log_callback(lambda *_: None)
+        lc.llama_log_set(self.silence, None)
         lc.llama_backend_init()
         self.model = lc.llama_model_load_from_file(str(path).encode(), lc.llama_model_default_params())
         params = lc.llama_context_default_params()
         params.n_ctx, params.n_batch, params.n_ubatch = context, context, context
         params.type_k = params.type_v = 0  # GGML_TYPE_F32
         params.flash_attn_type = 0  # disabled
-        params.n_threads = params.n_threads_batch = 2
+        params.n_threads = params.n_threads_batch = 1
         self.context = lc.llama_init_from_model(self.model, params)
         self.size = lc.llama_vocab_n_tokens(lc.llama_model_get_vocab(self.model))
 
