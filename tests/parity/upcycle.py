@@ -176,12 +176,18 @@ def mixtral(source, out, ids):
     folder = out / "mixtral"
     receipt = upcycled(source, folder, "--init", "drop", "--dtype", "f32", "--experts", 4, "--top-k", 2)
     common.report("architecture", receipt["architecture"])
-    model = hf.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
+    model = hf.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager",
+                                                    experts_implementation="eager")  # fmt: skip
     common.claim("transformers loads it as Mixtral", type(model).__name__ == "MixtralForCausalLM")
     with torch.no_grad():
-        expected = model(torch.tensor([ids])).logits[0].numpy()
+        theirs = model(torch.tensor([ids])).logits[0].numpy()
+        exact = model.double()(torch.tensor([ids])).logits[0].numpy()
     ours = common.logits(folder, ids, "--dtype", "f32")
-    common.check("upcycled folder against transformers", np.abs(ours - expected).max(), 1e-4)
+    # A large model rounds more than 1e-4 away in anyone's f32.
+    noise = np.abs(theirs - exact).max()
+    common.report("upcycled folder against transformers", f"{np.abs(ours - theirs).max():.2e}")
+    common.report("transformers in f32 against itself in f64", f"{noise:.2e}")
+    common.check("upcycled folder against transformers in f64", np.abs(ours - exact).max(), max(1e-4, 2 * noise))
     shutil.rmtree(folder)
 
 
