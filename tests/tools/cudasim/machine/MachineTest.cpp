@@ -417,5 +417,16 @@ TEST(Machine, counters_count) {
   EXPECT_THAT(text, HasSubstr("not a measurement"));
 }
 
+TEST(Machine, rows_of_a_matrix_lie_in_shared_memory) {
+  // A generic address may say where they are, but not in another space.
+  Outcome result = run(kernel("ldmatrix.sync.aligned.m8n8.x1.b16 {%r1}, [%a];\n"
+                              "st.global.u32 [%o], %r1;"),
+                       shape(1, 32));
+  ASSERT_TRUE(result.fault);
+  EXPECT_EQ(result.fault->code, ErrorCode::InvalidAddressSpace);
+  EXPECT_THAT(result.fault->message, HasSubstr("in shared memory"));
+  EXPECT_THAT(result.fault->ptxText, HasSubstr("ldmatrix"));
+}
+
 } // namespace
 } // namespace cudasim::test
