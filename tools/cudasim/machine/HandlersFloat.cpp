@@ -407,7 +407,7 @@ INLINE void approximate(Warp &warp, const Instr &instr, uint32_t mask,
 INLINE double exp2Core(double x) {
   // 2^x by a Taylor series around the nearest integer; |f| <= 1/2, and the
   // first dropped term is below 2^-53.
-  x = x < -1100 ? -1100 : x > 1100 ? 1100 : x;
+  x = x > -1100 ? (x < 1100 ? x : 1100) : -1100; // also where not a number
   double n = __builtin_rint(x);
   double t = (x - n) * 0.693147180559945309417;
   double p = 1.0 / 6227020800.0;
@@ -437,10 +437,9 @@ INLINE float exp2Float(float x) {
 }
 INLINE double log2Core(double x) {
   // x = m * 2^e with m around 1, log m by the series of artanh.
-  int64_t bits = bitCast<int64_t>(x);
-  int64_t shifted = bits - int64_t(0x3FE6A09E667F3BCD); // sqrt(1/2)
-  int64_t e = shifted >> 52;
-  double m = bitCast<double>(bits - (e << 52));
+  uint64_t bits = bitCast<uint64_t>(x);
+  int64_t e = int64_t(bits - 0x3FE6A09E667F3BCD) >> 52; // sqrt(1/2)
+  double m = bitCast<double>(bits - (uint64_t(e) << 52));
   double t = (m - 1) / (m + 1), u = t * t;
   double p = 1.0 / 21;
   p = p * u + 1.0 / 19;
@@ -490,7 +489,7 @@ template <int Shift> INLINE float sinFloat(float v) {
   c = c * u + 1.0 / 24.0;
   c = c * u - 0.5;
   c = 1.0 + u * c;
-  double bounded = k > 1e9 || k < -1e9 ? 0 : k;
+  double bounded = k >= -1e9 && k <= 1e9 ? k : 0;
   int32_t quadrant = int32_t(bounded) + Shift;
   double value = quadrant & 1 ? c : s;
   value = quadrant & 2 ? -value : value;

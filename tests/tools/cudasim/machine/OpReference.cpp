@@ -218,9 +218,9 @@ std::optional<Answer> integer(const Words &w, const std::string &op,
   if (op == "sub")
     return out(w.has("sat") ? saturate(a - b) : a - b);
   if (op == "mul" || op == "mad") {
-    Wide product = a * b;
     // An unsigned product of 64 bits fills 128.
-    UWide high = isSigned ? UWide(product) : ua * ub;
+    UWide high = isSigned ? UWide(a * b) : ua * ub;
+    Wide product = Wide(high);
     if (w.has("wide")) {
       Wide addend = isSigned ? signedValue(in[2] & low(2 * bits), 2 * bits)
                              : Wide(in[2] & low(2 * bits));
