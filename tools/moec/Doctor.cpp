@@ -26,10 +26,9 @@ static Check checkLibrary(const char *what,
                           std::initializer_list<const char *> names,
                           const char *hint) {
   for (const char *name : names)
-    if (void *handle = dlopen(name, RTLD_LAZY | RTLD_LOCAL)) {
-      dlclose(handle);
+    // Left open: such libraries keep memory that only they can find.
+    if (dlopen(name, RTLD_LAZY | RTLD_LOCAL))
       return {what, true, name};
-    }
   return {what, false, hint};
 }
 
