@@ -20,11 +20,11 @@ def main():
     count = int(sys.argv[3]) if len(sys.argv) > 3 else 20000
     window = int(sys.argv[4]) if len(sys.argv) > 4 else 1024
     novel = sys.argv[5] if len(sys.argv) > 5 else common.DATA / "text/novels/Stevenson_Treasure_1883.txt"
-    text = open(novel, encoding="utf-8-sig", newline=None).read()[: count * 8]
+    text = open(novel, encoding="utf-8-sig", newline=None).read()[: count * 5]
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
         file.write(text)
         file.flush()
-        ids = json.loads(common.moec("tokenize", source, "--text", text[: count * 5], "--json"))["ids"][:count]
+        ids = json.loads(common.moec("tokenize", source, "--text", text, "--json"))["ids"][:count]
         ours = {dtype: common.moec_json("eval", source, "--text", file.name, "--dtype", dtype,
                                         "--window", window, "--max-tokens", count)
                 for dtype in ("f32", "bf16", "q8_0")}  # fmt: skip
@@ -34,7 +34,7 @@ def main():
         part = torch.tensor([ids[start : start + window]])
         with torch.no_grad():
             rows = model(part).logits[0, :-1]
-        nll += torch.nn.functional.cross_entropy(rows.double(), part[0, 1:], reduction="sum").item()
+        nll += torch.nn.functional.cross_entropy(rows, part[0, 1:], reduction="sum").item()
         tokens += part.shape[1] - 1
     theirs = math.exp(nll / tokens)
     common.report("tokens predicted", f"{tokens} and {ours['f32']['tokens']}")
