@@ -9,8 +9,11 @@ target_compile_definitions(moec_options INTERFACE MOEC_VERSION="${PROJECT_VERSIO
 target_compile_options(moec_options INTERFACE
   -Wall -Wextra -Wno-unused-parameter -Werror=return-type -fno-rtti -ffp-contract=off)
 if(MOEC_SANITIZE)
+  # The check of function types reads in front of a called function; in front
+  # of code that the JIT made there may be no memory.
   target_compile_options(moec_options INTERFACE
-    -fsanitize=${MOEC_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
+    -fsanitize=${MOEC_SANITIZE} -fno-sanitize=function -fno-sanitize-recover=all
+    -fno-omit-frame-pointer)
   target_link_options(moec_options INTERFACE -fsanitize=${MOEC_SANITIZE})
 endif()
 
