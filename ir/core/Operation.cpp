@@ -111,9 +111,14 @@ void Operation::moveBefore(Operation *other) {
 }
 
 Block::~Block() {
-  // Users go before what they use.
-  while (!opList.empty())
-    opList.erase(std::prev(opList.end()));
+  // An invalid block may use values before it defines them, so nothing is
+  // deleted while anything still refers to it.
+  for (Operation &op : opList) {
+    for (Value operand : op.operandList)
+      if (operand)
+        removeUser(operand, &op);
+    op.operandList.clear();
+  }
 }
 
 Value Block::addArgument(TensorType type, std::string hint, State *state) {
