@@ -24,7 +24,7 @@ def main():
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
         file.write(text)
         file.flush()
-        ids = json.loads(common.moec("tokenize", source, "--text", text, "--json"))["ids"][:count]
+        ids = json.loads(common.moec("tokenize", source, "--file", file.name, "--json"))["ids"][:count]
         ours = {dtype: common.moec_json("eval", source, "--text", file.name, "--dtype", dtype,
                                         "--window", window, "--max-tokens", count)
                 for dtype in ("f32", "bf16", "q8_0")}  # fmt: skip

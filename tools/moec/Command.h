@@ -22,6 +22,20 @@ llvm::ArrayRef<Command> allCommands();
 /// `argv` as the user gave it, for receipts and reproducers.
 llvm::ArrayRef<std::string> commandLine();
 
+/// Flags that do not go together: exit code 2.
+class UsageError final : public llvm::ErrorInfo<UsageError> {
+public:
+  static char ID;
+  explicit UsageError(std::string message) : message(std::move(message)) {}
+  void log(llvm::raw_ostream &os) const override { os << message; }
+  std::error_code convertToErrorCode() const override {
+    return llvm::inconvertibleErrorCode();
+  }
+
+private:
+  std::string message;
+};
+
 /// Options that several commands have are made per command, never at top level.
 struct ModelFlags {
   explicit ModelFlags(llvm::cl::SubCommand &command);

@@ -4,6 +4,7 @@
 #include "runtime/schema/plan_generated.h"
 #include "runtime/text/Tokenizer.h"
 #include "llvm/Support/FileSystem.h"
+#include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/Path.h"
 
 using namespace moec;
@@ -13,8 +14,12 @@ static cl::SubCommand flags("tokenize", "show the tokens of a text");
 static cl::opt<std::string> path(cl::Positional, cl::Required,
                                  cl::desc("MODEL or tokenizer"),
                                  cl::sub(flags));
-static cl::opt<std::string> text("text", cl::Required, cl::value_desc("text"),
+static cl::opt<std::string> text("text", cl::value_desc("text"),
                                  cl::desc("the text"), cl::sub(flags));
+static cl::opt<std::string> textFile("file", cl::value_desc("file"),
+                                     cl::desc("read the text from here; - is "
+                                              "standard input"),
+                                     cl::sub(flags));
 static cl::opt<std::string> tokenizerPath("tokenizer", cl::value_desc("path"),
                                           cl::desc("tokenizer file or folder"),
                                           cl::sub(flags));
@@ -45,12 +50,25 @@ static llvm::Expected<std::unique_ptr<Tokenizer>> openTokenizer() {
   return Tokenizer::create(std::move(asset), file);
 }
 
+static llvm::Expected<std::string> readText() {
+  if (bool(text.getNumOccurrences()) == bool(textFile.getNumOccurrences()))
+    return llvm::make_error<UsageError>(
+        "give either --text TEXT or --file FILE");
+  if (text.getNumOccurrences())
+    return text.getValue();
+  auto buffer = llvm::MemoryBuffer::getFileOrSTDIN(textFile);
+  if (!buffer)
+    return error(Location::inFile(textFile))
+           << "cannot be read: " << buffer.getError().message();
+  return (*buffer)->getBuffer().str();
+}
+
 static llvm::Error run() {
+  MOEC_ASSIGN(std::string input, readText());
   MOEC_ASSIGN(std::unique_ptr<Tokenizer> tokenizer, openTokenizer());
   EncodeOptions options;
   options.addSpecial = !noSpecial;
-  MOEC_ASSIGN(std::vector<int32_t> ids,
-              tokenizer->encode(text.getValue(), options));
+  MOEC_ASSIGN(std::vector<int32_t> ids, tokenizer->encode(input, options));
   if (json) {
     printJson(llvm::json::Object{{"ids", llvm::json::Array(ids)}});
     return llvm::Error::success();

@@ -44,13 +44,20 @@ static void printOverview(llvm::raw_ostream &os) {
         "  moec generate model.moep --prompt 'Once upon a time'\n";
 }
 
-static int finish(llvm::Error err) {
+char UsageError::ID = 0;
+
+static int finish(llvm::StringRef command, llvm::Error err) {
   if (!err)
     return 0;
   if (isInterrupted(err)) {
     llvm::consumeError(std::move(err)); // The user knows.
     llvm::errs() << "interrupted\n";
     return 130;
+  }
+  if (err.isA<UsageError>()) {
+    llvm::errs() << "moec " << command << ": " << toText(std::move(err))
+                 << "\nsee 'moec " << command << " --help'\n";
+    return 2;
   }
   // A Diagnostic says `place: error: message` itself.
   llvm::errs() << toText(std::move(err)) << "\n";
@@ -98,5 +105,5 @@ int main(int argc, char **argv) {
     return 2;
   }
   installInterruptHandler();
-  return flushOutput(finish(chosen->run()));
+  return flushOutput(finish(first, chosen->run()));
 }

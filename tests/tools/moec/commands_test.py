@@ -31,7 +31,8 @@ class Usage(harness.MoecTest):
         for arguments in ([], ["mystery"], ["generate"], ["inspect", "a", "b"],
                           ["upcycle", "model"], ["inspect", "m", "--mystery"],
                           ["generate", "m", "--max-tokens", "many"],
-                          ["tokenize", "m"]):
+                          ["tokenize", "m"],
+                          ["tokenize", "m", "--text", "a", "--file", "b"]):
             with self.subTest(arguments):
                 result = self.run_moec(*arguments)
                 self.assertEqual(result.returncode, 2, result.stderr)
@@ -66,6 +67,10 @@ class Commands(harness.MoecTest):
                 self.assertEqual(summary["layers"], 2)
                 ids = self.json("tokenize", *arguments, "--text", "abc")
                 self.assertEqual(ids["ids"], answer["prompt_ids"])
+                with open(self.path("text"), "w") as file:
+                    file.write("abc")
+                self.assertEqual(ids, self.json(
+                    "tokenize", *arguments, "--file", self.path("text")))
         # One model in four forms.
         self.assertEqual(answers, answers[:1] * 4)
         self.assertEqual(len(answers[0][1]), 8)
