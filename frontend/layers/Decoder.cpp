@@ -66,8 +66,12 @@ ActivationFn DecoderBuilder::activation() const {
     return ActivationFn::gelu_erf;
   case Activation::geluTanh:
     return ActivationFn::gelu_tanh;
+  case Activation::quickGelu:
+    return ActivationFn::quick_gelu;
   case Activation::relu:
     return ActivationFn::relu;
+  case Activation::squaredRelu:
+    return ActivationFn::squared_relu;
   }
   llvm_unreachable("every activation has a function");
 }
@@ -120,7 +124,7 @@ void DecoderBuilder::addFacts() {
     known[facts::kName] = config.name;
   if (config.moe) {
     set(facts::kExperts, config.moe->experts);
-    set(facts::kTopk, config.moe->topk);
+    set(facts::kTopk, config.moe->route.k);
   }
   if (config.bos)
     set(facts::kBos, *config.bos);
@@ -200,7 +204,7 @@ llvm::Expected<Value> DecoderBuilder::attention(Value x, int64_t layer) {
   MOEC_ASSIGN(Value q, linear(x, base + ".q", config.qkvBias));
   MOEC_ASSIGN(Value k, linear(x, base + ".k", config.qkvBias));
   MOEC_ASSIGN(Value v, linear(x, base + ".v", config.qkvBias));
-  if (config.qkNorm) {
+  if (config.qkNorm != QkNorm::none) {
     MOEC_ASSIGN(q, headNorm(q, base + ".q_norm", config.heads));
     MOEC_ASSIGN(k, headNorm(k, base + ".k_norm", config.kvHeads));
   }
@@ -250,14 +254,11 @@ llvm::Expected<Value> DecoderBuilder::experts(Value x, int64_t layer) {
   MOEC_ASSIGN(Value gate, weight(base + ".gate"));
   MOEC_ASSIGN(Value up, weight(base + ".up"));
   MOEC_ASSIGN(Value down, weight(base + ".down"));
-  RouteAttrs route;
-  route.k = moe.topk;
-  route.renorm = moe.renormalize ? RouterRenorm::sum : RouterRenorm::none;
   FfnAttrs attrs;
   attrs.fn = activation();
   MoeBlock block =
       buildMoeBlock(b, module, program, x, {router, {}, {gate, up, down}},
-                    route, attrs, layer);
+                    moe.route, attrs, layer);
   states[block.counts] = block.counted;
   return block.output;
 }

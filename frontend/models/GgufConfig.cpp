@@ -172,7 +172,7 @@ llvm::Error GgufReader::readAttention() {
   config.qkvBias = architecture->qkvBias || hasTensor("blk.0.attn_q.bias");
   config.outBias = hasTensor("blk.0.attn_output.bias");
   config.ffnBias = hasTensor("blk.0.ffn_up.bias");
-  config.qkNorm = architecture->qkNorm;
+  config.qkNorm = architecture->qkNorm ? QkNorm::head : QkNorm::none;
   return llvm::Error::success();
 }
 
@@ -246,7 +246,11 @@ llvm::Error GgufReader::readMoe() {
            << " experts, " << topk << " used, in '" << architecture->name
            << "'";
   config.family = ModelFamily::mixtral;
-  config.moe = MoeConfig{experts, topk, /*renormalize=*/true, config.ffn};
+  MoeConfig &moe = config.moe.emplace();
+  moe.experts = experts;
+  moe.ffn = config.ffn;
+  moe.route.k = topk;
+  moe.route.renorm = RouterRenorm::sum;
   return llvm::Error::success();
 }
 

@@ -325,8 +325,8 @@ llvm::Error HfReader::readMoe() {
   }
   MoeConfig moe;
   MOEC_ASSIGN(moe.experts, require(keys.experts, kMaxExperts));
-  MOEC_ASSIGN(moe.topk, require(keys.topk, kMaxExperts));
-  moe.renormalize = true;
+  MOEC_ASSIGN(moe.route.k, require(keys.topk, kMaxExperts));
+  moe.route.renorm = RouterRenorm::sum;
   moe.ffn = config.ffn;
   config.moe = moe;
   return llvm::Error::success();
@@ -359,7 +359,8 @@ llvm::Error HfReader::readLlamaLike() {
   }
   keys.normEps = "rms_norm_eps";
   MOEC_ASSIGN(config.normEps, number(keys.normEps, family->normEps));
-  config.qkNorm = config.family == ModelFamily::qwen3;
+  if (config.family == ModelFamily::qwen3)
+    config.qkNorm = QkNorm::head;
   MOEC_TRY(readActivation("hidden_act", "silu"));
   MOEC_TRY(readBiases());
   MOEC_TRY(readRope());

@@ -3,6 +3,7 @@
 #include "frontend/models/ConfigReaders.h"
 #include "llvm/Support/ErrorHandling.h"
 
+#include <algorithm>
 #include <cmath>
 
 using namespace moec;
@@ -21,6 +22,34 @@ llvm::StringRef moec::familyName(ModelFamily family) {
     return "gpt2";
   case ModelFamily::mixtral:
     return "mixtral";
+  case ModelFamily::deepseek2:
+    return "deepseek_v2";
+  case ModelFamily::dots1:
+    return "dots1";
+  case ModelFamily::gemma:
+    return "gemma";
+  case ModelFamily::gemma2:
+    return "gemma2";
+  case ModelFamily::glm4moe:
+    return "glm4_moe";
+  case ModelFamily::granitemoe:
+    return "granitemoe";
+  case ModelFamily::granitemoeshared:
+    return "granitemoeshared";
+  case ModelFamily::nemotron:
+    return "nemotron";
+  case ModelFamily::olmo2:
+    return "olmo2";
+  case ModelFamily::olmoe:
+    return "olmoe";
+  case ModelFamily::phi3:
+    return "phi3";
+  case ModelFamily::qwen2moe:
+    return "qwen2_moe";
+  case ModelFamily::qwen3moe:
+    return "qwen3_moe";
+  case ModelFamily::starcoder2:
+    return "starcoder2";
   }
   llvm_unreachable("all families are listed");
 }
@@ -33,10 +62,35 @@ llvm::StringRef moec::activationName(Activation activation) {
     return "gelu";
   case Activation::geluTanh:
     return "gelu_tanh";
+  case Activation::quickGelu:
+    return "quick_gelu";
   case Activation::relu:
     return "relu";
+  case Activation::squaredRelu:
+    return "squared_relu";
   }
   llvm_unreachable("all activations are listed");
+}
+
+/// yarn: how much of pair `pair`'s frequency stays undivided.
+static double undividedPart(const RopeConfig &rope, int64_t pair) {
+  constexpr double kTwoPi = 6.283185307179586476925;
+  // The pair, as a real number, that turns so many times.
+  auto pairOf = [&](double turns) {
+    return double(rope.dims) *
+           std::log(double(rope.originalContext) / (turns * kTwoPi)) /
+           (2 * std::log(rope.theta));
+  };
+  double low = pairOf(rope.betaFast), high = pairOf(rope.betaSlow);
+  if (rope.truncate) {
+    low = std::floor(low);
+    high = std::ceil(high);
+  }
+  low = std::max(low, 0.0);
+  high = std::min(high, double(rope.dims - 1));
+  if (low == high)
+    high += 0.001;
+  return 1 - std::clamp((double(pair) - low) / (high - low), 0.0, 1.0);
 }
 
 std::vector<double> RopeConfig::frequencies() const {
@@ -51,8 +105,14 @@ std::vector<double> RopeConfig::frequencies() const {
       frequency /= factor;
       break;
     case Scaling::factors:
+    case Scaling::longrope:
       frequency /= double(divisors[size_t(pair)]);
       break;
+    case Scaling::yarn: {
+      double part = undividedPart(*this, pair);
+      frequency = frequency / factor * (1 - part) + frequency * part;
+      break;
+    }
     case Scaling::llama3: {
       double wavelength = kTwoPi / frequency;
       double context = double(originalContext);
@@ -91,12 +151,12 @@ static llvm::Error checkShape(const Config &settings, const ModelConfig &config,
   if (!(config.rope.theta > 0 && std::isfinite(config.rope.theta)))
     return settings.errorAt(keys.ropeTheta)
            << "expected a positive rope theta, found " << config.rope.theta;
-  if (config.moe && config.moe->topk > config.moe->experts)
+  if (config.moe && config.moe->route.k > config.moe->experts)
     return settings.errorAt(keys.topk).withNote(
                settings.locationOf(keys.experts),
                "the number of experts is set here")
-           << "routes to " << config.moe->topk << " experts, but the model has "
-           << config.moe->experts;
+           << "routes to " << config.moe->route.k
+           << " experts, but the model has " << config.moe->experts;
   return llvm::Error::success();
 }
 
@@ -104,6 +164,7 @@ llvm::Expected<ModelConfigResult>
 moec::readModelConfig(const Checkpoint &checkpoint) {
   ModelConfigResult result;
   ConfigKeys keys;
+  result.config.attentionScale = 0;
   switch (checkpoint.format) {
   case CheckpointFormat::huggingFace:
     MOEC_TRY(readHfConfig(checkpoint, result, keys));
@@ -116,8 +177,11 @@ moec::readModelConfig(const Checkpoint &checkpoint) {
     break;
   }
   MOEC_TRY(checkShape(checkpoint.config, result.config, keys));
-  result.config.attentionScale *=
-      1.0 / std::sqrt(double(result.config.headDim));
+  ModelConfig &config = result.config;
+  if (!config.attentionScale)
+    config.attentionScale = 1.0 / std::sqrt(double(config.headDim));
+  if (!config.valueDim)
+    config.valueDim = config.headDim;
   return result;
 }
 

@@ -163,7 +163,7 @@ static std::vector<WeightRule> llamaRules(const Checkpoint &checkpoint,
                     config.qkvBias);
     rules.addLinear(layer + "attn.o", from(names.o), hidden, qRows,
                     config.outBias);
-    if (config.qkNorm) {
+    if (config.qkNorm != QkNorm::none) {
       rules.add(layer + "attn.q_norm", from(names.qNorm) + ".weight",
                 {config.headDim});
       rules.add(layer + "attn.k_norm", from(names.kNorm) + ".weight",

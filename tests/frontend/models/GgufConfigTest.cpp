@@ -88,7 +88,7 @@ TEST(GgufConfig, QwenAndExperts) {
   qwen3.writer.addU32("qwen3.attention.value_length", 8);
   result = qwen3.read();
   ASSERT_TRUE(bool(result));
-  EXPECT_TRUE(result->config.qkNorm);
+  EXPECT_EQ(result->config.qkNorm, QkNorm::head);
   EXPECT_EQ(result->config.headDim, 8);
 
   TinyGguf mixtral;

@@ -84,7 +84,7 @@ TEST(ModelConfig, FamiliesDiffer) {
   qwen3.makeQwen3();
   result = read(qwen3);
   ASSERT_TRUE(bool(result));
-  EXPECT_TRUE(result->config.qkNorm);
+  EXPECT_EQ(result->config.qkNorm, QkNorm::head);
   EXPECT_EQ(result->config.headDim, 8);
   EXPECT_EQ(result->config.attentionScale, 1 / std::sqrt(8.0));
   qwen3.unset("head_dim");
@@ -124,9 +124,9 @@ TEST(ModelConfig, FamiliesDiffer) {
   ASSERT_TRUE(bool(result));
   ASSERT_TRUE(result->config.moe);
   EXPECT_EQ(result->config.moe->experts, 3);
-  EXPECT_EQ(result->config.moe->topk, 2);
+  EXPECT_EQ(result->config.moe->route.k, 2);
   EXPECT_EQ(result->config.moe->ffn, 24);
-  EXPECT_TRUE(result->config.moe->renormalize);
+  EXPECT_EQ(result->config.moe->route.renorm, RouterRenorm::sum);
   EXPECT_EQ(result->config.rope.theta, 1e6);
 
   TinyModel gpt2;
