@@ -5,7 +5,8 @@
 #include "ir/ops/MoeOps.h"
 #include "ir/ops/OpInfo.h"
 #include "runtime/schema/Facts.h"
-#include "tools/driver/Upcycler.h"
+#include "tools/driver/Receipt.h"
+#include "tools/driver/Table.h"
 #include "llvm/ADT/STLExtras.h"
 
 #include <cmath>
@@ -213,7 +214,12 @@ llvm::Error Prober::probe(const SparseLayer &layer, const HostTensor &x,
     difference += d * d;
     norm += expected.floats[i] * expected.floats[i];
   }
+  out.experts = experts;
+  out.topk = k;
   out.outputError = norm ? std::sqrt(difference / norm) : 0;
+  out.measured = out.outputError == 0      ? "bit-equal"
+                 : out.outputError <= 1e-6 ? "exact"
+                                           : "differs";
   return llvm::Error::success();
 }
 
@@ -325,5 +331,18 @@ moec::probeLayers(const Module &dense, const Module &sparse,
   for (const LayerReceipt &layer : receipt.layers)
     worst = std::max(worst, layer.outputError);
   receipt.equalsDense = !receipt.layers.empty() && worst < 1e-6;
+  return llvm::Error::success();
+}
+
+llvm::Error moec::checkPromise(const UpcycleReceipt &receipt) {
+  if (!receipt.promise.bound)
+    return llvm::Error::success();
+  for (const LayerReceipt &layer : receipt.layers)
+    if (!(layer.outputError <= *receipt.promise.bound))
+      return error() << "layer " << layer.layer << " is promised to be "
+                     << receipt.promise.exactness << ", within "
+                     << formatScientific(*receipt.promise.bound)
+                     << " of the dense layer, but " << layer.outputError
+                     << " was measured";
   return llvm::Error::success();
 }

@@ -6,40 +6,9 @@
 
 namespace moec {
 
-/// What was done to one layer, and what it did to the layer's output.
-struct LayerReceipt {
-  int64_t layer = 0;
-  /// ||moe(x) - ffn(x)|| / ||ffn(x)|| over the probe tokens.
-  double outputError = 0;
-  /// Probe tokens whose k-th and (k+1)-th scores are equal, so that the
-  /// tie-break decided.
-  int64_t ties = 0;
-  /// Probe tokens that chose each expert.
-  std::vector<int64_t> load;
-};
-
-struct UpcycleReceipt {
-  /// As the pass prints them.
-  std::string options;
-  std::string source, sourceSha256;
-  int64_t probeTokens = 0;
-  std::vector<LayerReceipt> layers;
-  /// The largest output error is rounding: the result is the dense model until
-  /// it is trained.
-  bool equalsDense = false;
-};
-
 /// Rewrites the module by the pass `upcycle` with these options (a pipeline
 /// string such as `experts=8,top_k=2`).
 llvm::Error upcycleModule(Module &module, llvm::StringRef options);
-
-/// Compares every MoE block of `sparse` with the FFN of `dense`, from whose
-/// forward pass over `tokens` the inputs are taken. Layer by layer and expert
-/// by expert, so that a few matrices are in memory at a time.
-llvm::Error probeLayers(const Module &dense, const Module &sparse,
-                        llvm::ArrayRef<int32_t> tokens, TensorReader &reader,
-                        UpcycleReceipt &receipt,
-                        llvm::function_ref<void(uint64_t, uint64_t)> progress);
 
 struct FolderOptions {
   /// Element type of matrices; norms, biases and routers stay f32.

@@ -4,6 +4,7 @@
 #include "ir/support/Diagnostic.h"
 #include "passes/driver/Instrumentation.h"
 #include "tools/driver/AnyModel.h"
+#include "tools/driver/Table.h"
 #include "llvm/Support/CommandLine.h"
 #include "llvm/Support/JSON.h"
 
@@ -73,18 +74,6 @@ void printJson(const llvm::json::Value &value);
 /// `warning: ...` on standard error.
 void warn(const llvm::Twine &message);
 
-/// Rows of text under a header, columns aligned; numbers to the right. Colours
-/// and rules only on a terminal.
-class Table {
-public:
-  explicit Table(std::vector<std::string> header);
-  void addRow(std::vector<std::string> cells);
-  void print(llvm::raw_ostream &os) const;
-
-private:
-  std::vector<std::vector<std::string>> rows;
-};
-
 /// One line that is rewritten while work goes on; silent where standard error
 /// is no terminal.
 class Progress {
@@ -98,11 +87,6 @@ private:
   bool shown = false;
   double last = 0;
 };
-
-/// `1.4 GB`, `1,234,567`, `12.3 ms`.
-std::string formatBytes(uint64_t bytes);
-std::string formatCount(uint64_t count);
-std::string formatSeconds(double seconds);
 
 /// Peak anonymous and resident memory of this process, in bytes.
 struct PeakMemory {

@@ -8,8 +8,7 @@
 #include "ir/text/Printer.h"
 #include "passes/upcycle/Upcycle.h"
 #include "runtime/text/Tokenizer.h"
-#include "tools/driver/Upcycler.h"
-#include "llvm/Support/Format.h"
+#include "tools/driver/Receipt.h"
 
 #include <chrono>
 
@@ -150,81 +149,6 @@ static std::string sourceDigest(llvm::ArrayRef<std::string> digests) {
   return toHex(sha256(llvm::StringRef(lines)));
 }
 
-namespace {
-struct Totals {
-  double seconds = 0;
-  PeakMemory peak;
-  FolderReport folder;
-  bool isFolder = false;
-};
-} // namespace
-
-static std::string scientific(double value) {
-  std::string text;
-  llvm::raw_string_ostream(text) << llvm::format("%.2e", value);
-  return text;
-}
-
-static void printReceipt(const UpcycleReceipt &receipt, const Totals &totals) {
-  if (json) {
-    llvm::json::Array list;
-    for (const LayerReceipt &layer : receipt.layers)
-      list.push_back(
-          llvm::json::Object{{"layer", layer.layer},
-                             {"output_error", layer.outputError},
-                             {"ties", layer.ties},
-                             {"load", llvm::json::Array(layer.load)}});
-    llvm::json::Object object{{"policy", init},
-                              {"options", receipt.options},
-                              {"seed", seed.getValue()},
-                              {"source", receipt.source},
-                              {"source_sha256", receipt.sourceSha256},
-                              {"probe_tokens", receipt.probeTokens},
-                              {"layers", std::move(list)},
-                              {"equals_dense", receipt.equalsDense},
-                              {"seconds", totals.seconds},
-                              {"peak_rss_anon", totals.peak.anonymous},
-                              {"peak_rss", totals.peak.resident}};
-    if (totals.isFolder) {
-      object["bytes"] = totals.folder.bytes;
-      object["resumed_tensors"] = totals.folder.resumedTensors;
-      object["architecture"] = totals.folder.architecture;
-    }
-    printJson(std::move(object));
-    return;
-  }
-  Table facts({"receipt", output});
-  facts.addRow({"policy", init + " " + receipt.options});
-  facts.addRow({"source", receipt.source});
-  facts.addRow({"source SHA-256", receipt.sourceSha256});
-  facts.addRow({"probe tokens", std::to_string(receipt.probeTokens)});
-  facts.addRow({"seconds", formatSeconds(totals.seconds)});
-  facts.addRow(
-      {"peak memory", formatBytes(totals.peak.anonymous) + " anonymous, " +
-                          formatBytes(totals.peak.resident) + " resident"});
-  if (totals.isFolder) {
-    facts.addRow({"written", formatBytes(totals.folder.bytes)});
-    facts.addRow({"Hugging Face",
-                  totals.folder.architecture.empty()
-                      ? "none computes this: " + totals.folder.whyNone
-                      : "config.json says " + totals.folder.architecture});
-  }
-  facts.print(llvm::outs());
-  if (receipt.layers.empty())
-    return;
-  llvm::outs() << "\n";
-  Table table({"layer", "||moe - dense|| / ||dense||", "ties",
-               "tokens of each expert"});
-  for (const LayerReceipt &layer : receipt.layers) {
-    std::string load;
-    for (int64_t count : layer.load)
-      load += (load.empty() ? "" : " ") + std::to_string(count);
-    table.addRow({std::to_string(layer.layer), scientific(layer.outputError),
-                  std::to_string(layer.ties), load});
-  }
-  table.print(llvm::outs());
-}
-
 static llvm::Error run() {
   auto start = std::chrono::steady_clock::now();
   MemoryWatch memory;
@@ -234,6 +158,9 @@ static llvm::Error run() {
            << "is a plan; upcycle the model it came from";
   Module &module = *opened.module;
   UpcycleReceipt receipt;
+  receipt.output = output;
+  receipt.policy = init;
+  receipt.seed = seed;
   receipt.source = model.path;
   std::string options = passOptions();
   std::unique_ptr<Module> dense;
@@ -249,6 +176,7 @@ static llvm::Error run() {
                   progress.update(done, all);
                 }));
     sources.push_back(file->sha256);
+    receipt.sources.emplace_back(file->path, file->sha256);
   }
   receipt.sourceSha256 = sourceDigest(sources);
   MOEC_TRY(upcycleModule(module, options));
@@ -261,9 +189,7 @@ static llvm::Error run() {
         [&](uint64_t done, uint64_t all) { progress.update(done, all); }));
     dense.reset();
   }
-  Totals totals;
-  totals.isFolder = !llvm::StringRef(output).ends_with(".moe");
-  if (totals.isFolder) {
+  if (!llvm::StringRef(output).ends_with(".moe")) {
     FolderOptions folder;
     MOEC_ASSIGN(Precision precision, parsePrecision(dtype));
     if (precision == Precision::automatic)
@@ -276,7 +202,7 @@ static llvm::Error run() {
     folder.threads = threads;
     folder.identity = options + " " + receipt.sourceSha256;
     Progress progress("writing " + output);
-    MOEC_ASSIGN(totals.folder,
+    MOEC_ASSIGN(receipt.folder,
                 writeModelFolder(module, output, reader, folder,
                                  [&](uint64_t done, uint64_t all) {
                                    progress.update(done, all);
@@ -284,11 +210,16 @@ static llvm::Error run() {
   } else {
     MOEC_TRY(saveModule(module, output, ModuleForm::binary));
   }
-  totals.seconds =
+  receipt.seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start)
           .count();
-  totals.peak = memory.peak();
-  printReceipt(receipt, totals);
+  PeakMemory peak = memory.peak();
+  receipt.peakAnonymous = peak.anonymous;
+  receipt.peakResident = peak.resident;
+  if (json)
+    printJson(toJson(receipt));
+  else
+    printReceipt(receipt, llvm::outs());
   if (receipt.equalsDense)
     warn("the result computes what the dense model computes until it is "
          "trained");
