@@ -108,6 +108,8 @@ llvm::Expected<TensorType> Typer::derive() {
                expr.attrs<AxisAttrs>().axis == 0);
   bool quantizedAllowed = rows || expr.kind == ExprKind::Dequantize;
   for (const ExprRef &operand : expr.args) {
+    if (expr.kind == ExprKind::Take && &operand == &expr.args[1])
+      continue; // Its indices are integers.
     // A ref passes any element through.
     if (isBlockQuantized(operand->type.element()) && !quantizedAllowed)
       return fail() << "cannot read " << operand->type
@@ -229,6 +231,26 @@ llvm::Expected<TensorType> Typer::derive() {
     llvm::SmallVector<Dim> dims{int64_t(expr.args.size())};
     llvm::append_range(dims, arg().shape());
     return TensorType(dims, arg().element());
+  }
+  case ExprKind::Take: {
+    auto &attrs = expr.attrs<TakeAttrs>();
+    const TensorType &indices = arg(1);
+    MOEC_TRY(checkAxis(attrs.axis));
+    if (indices.rank() != 1 || (indices.element() != ElementType::i64 &&
+                                indices.element() != ElementType::i32))
+      return fail() << "reads its indices from " << indices
+                    << ", expects an i64 or i32 vector";
+    int64_t extent = indices.dim(0).constant();
+    if (attrs.permutation && extent != arg().dim(attrs.axis).constant())
+      return fail() << "has " << extent
+                    << " indices for a permutation, but the axis has "
+                    << arg().dim(attrs.axis).constant();
+    if (attrs.start < 0 || attrs.start > extent || attrs.count < -1 ||
+        attrs.count > extent - attrs.start)
+      return fail() << "takes " << attrs.count << " indices from "
+                    << attrs.start << ", but there are " << extent;
+    return withDim(attrs.axis,
+                   attrs.count < 0 ? extent - attrs.start : attrs.count);
   }
   case ExprKind::Transpose:
     if (arg().rank() != 2)

@@ -84,6 +84,20 @@ struct SliceExprAttrs final : AttrsOf<SliceExprAttrs> {
   }
 };
 
+/// Slices indices[start], ..., indices[start + count) along `axis` (count -1:
+/// to the end of the indices). `permutation` says that the indices name every
+/// slice of the axis once, which is checked when they are read.
+struct TakeAttrs final : AttrsOf<TakeAttrs> {
+  int64_t axis = 0, start = 0, count = -1;
+  bool permutation = false;
+  template <typename V> void fields(V &v) {
+    v.field("axis", axis);
+    v.field("start", start);
+    v.field("count", count);
+    v.field("permutation", permutation);
+  }
+};
+
 struct AxisAttrs final : AttrsOf<AxisAttrs> {
   int64_t axis = 0;
   template <typename V> void fields(V &v) { v.field("axis", axis); }

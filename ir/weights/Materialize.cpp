@@ -4,6 +4,7 @@
 #include "ir/support/QuantizedBlocks.h"
 #include "ir/support/Statistics.h"
 #include "llvm/ADT/STLExtras.h"
+#include "llvm/Support/Endian.h"
 
 #include <cmath>
 #include <numeric>
@@ -66,6 +67,8 @@ private:
   llvm::Expected<Numbers> sum(const Expr &expr, double factor);
   Numbers taken(const Numbers &in, const AxisView &view,
                 llvm::ArrayRef<uint64_t> slices);
+  llvm::Expected<Numbers> slice(const Expr &expr);
+  llvm::Expected<Numbers> take(const Expr &expr);
   Numbers resample(const ResampleAttrs &attrs, Numbers in,
                    const TensorType &type);
   Numbers addNoise(const NoiseAttrs &attrs, Numbers in, const TensorType &type);
@@ -112,6 +115,63 @@ Numbers Materializer::taken(const Numbers &in, const AxisView &view,
       out.insert(out.end(), in.begin() + view.at(outer, slice),
                  in.begin() + view.at(outer, slice) + view.inner);
   return out;
+}
+
+/// Rows of a stored tensor are read alone, so that a shard costs its own bytes.
+llvm::Expected<Numbers> Materializer::slice(const Expr &expr) {
+  auto &attrs = expr.attrs<SliceExprAttrs>();
+  AxisView view(expr.args[0]->type, attrs.axis);
+  const Expr *at = &resolve(*expr.args[0]);
+  while (at->kind == ExprKind::Dequantize)
+    at = &resolve(*at->args[0]);
+  // Blocks of quantised types may span what is cut.
+  if (at->kind == ExprKind::Source && view.outer == 1 &&
+      (!isBlockQuantized(at->type.element()) ||
+       view.inner % blockElements(at->type.element()) == 0)) {
+    Numbers out(attrs.size * view.inner);
+    MOEC_TRY(reader.readF32(*at->file, at->attrs<SourceAttrs>(),
+                            view.at(0, attrs.start), out));
+    return out;
+  }
+  std::vector<uint64_t> slices(attrs.size);
+  std::iota(slices.begin(), slices.end(), attrs.start);
+  MOEC_ASSIGN(Numbers in, run(*expr.args[0]));
+  return taken(in, view, slices);
+}
+
+llvm::Expected<Numbers> Materializer::take(const Expr &expr) {
+  auto &attrs = expr.attrs<TakeAttrs>();
+  AxisView view(expr.args[0]->type, attrs.axis);
+  // No other expression makes integers.
+  const Expr &source = resolve(*expr.args[1]);
+  auto &tensor = source.attrs<SourceAttrs>();
+  uint64_t count = source.type.dim(0).constant();
+  bool wide = tensor.element == ElementType::i64;
+  MOEC_ASSIGN(llvm::ArrayRef<uint8_t> bytes,
+              reader.bytes(*source.file, tensor));
+  if (bytes.size() != count * (wide ? 8 : 4))
+    return error() << "'" << tensor.key << "' has " << bytes.size()
+                   << " bytes, expected " << count << " integers";
+  std::vector<uint64_t> slices;
+  std::vector<bool> seen(attrs.permutation ? view.extent : 0);
+  uint64_t last = attrs.start + expr.type.dim(attrs.axis).constant();
+  for (uint64_t i = 0; i < count; ++i) {
+    int64_t index =
+        wide ? llvm::support::endian::read64le(bytes.data() + 8 * i)
+             : int32_t(llvm::support::endian::read32le(bytes.data() + 4 * i));
+    if (index < 0 || uint64_t(index) >= view.extent)
+      return error() << "'" << tensor.key << "' names slice " << index
+                     << ", but the axis has " << view.extent;
+    if (attrs.permutation && seen[index])
+      return error() << "'" << tensor.key << "' names slice " << index
+                     << " twice, expected a permutation";
+    if (attrs.permutation)
+      seen[index] = true;
+    if (i >= uint64_t(attrs.start) && i < last)
+      slices.push_back(index);
+  }
+  MOEC_ASSIGN(Numbers in, run(*expr.args[0]));
+  return taken(in, view, slices);
 }
 
 /// Draws a normal number for every element of some slices, the element's index
@@ -220,13 +280,10 @@ llvm::Expected<Numbers> Materializer::run(const Expr &expr) {
     return joined(expr, expr.attrs<AxisAttrs>().axis);
   case ExprKind::Stack:
     return joined(expr, 0);
-  case ExprKind::Slice: {
-    auto &attrs = expr.attrs<SliceExprAttrs>();
-    std::vector<uint64_t> slices(attrs.size);
-    std::iota(slices.begin(), slices.end(), attrs.start);
-    MOEC_ASSIGN(Numbers in, argument());
-    return taken(in, AxisView(expr.args[0]->type, attrs.axis), slices);
-  }
+  case ExprKind::Slice:
+    return slice(expr);
+  case ExprKind::Take:
+    return take(expr);
   case ExprKind::Repeat: {
     auto &attrs = expr.attrs<RepeatAttrs>();
     MOEC_ASSIGN(Numbers in, argument());

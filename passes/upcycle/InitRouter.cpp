@@ -41,6 +41,8 @@ llvm::Expected<ExprRef> moec::initRouter(const UpcycleOptions &options,
     attrs->shape = shape;
     return Expr::make(ExprKind::Fill, {}, std::move(attrs));
   }
+  case RouterInit::calibrated:
+    break;
   }
   llvm_unreachable("every router init has an expression");
 }

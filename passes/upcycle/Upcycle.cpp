@@ -87,6 +87,9 @@ llvm::Error Upcycler::check() const {
   if (options.topk < 1 || options.topk > options.experts)
     return error() << "top-k is " << options.topk << ", but there are "
                    << options.experts << " experts";
+  if (unsigned(options.init) > 2 || unsigned(options.router) > 2 ||
+      unsigned(options.routerInit) > 2)
+    return error() << "this policy has no expressions yet";
   for (auto [name, ratio] : {std::pair("drop ratio", options.dropRatio),
                              std::pair("noise ratio", options.noiseRatio)})
     if (!(ratio >= 0 && ratio <= 1))

@@ -27,8 +27,10 @@ public:
   }
   llvm::Expected<llvm::ArrayRef<uint8_t>> bytes(const SourceFile &,
                                                 const SourceAttrs &) override {
-    return llvm::ArrayRef<uint8_t>();
+    return llvm::ArrayRef(reinterpret_cast<const uint8_t *>(stored.data()),
+                          stored.size() * sizeof(int64_t));
   }
+  std::vector<int64_t> stored;
   std::optional<Place> place(const SourceFile &, const SourceAttrs &) override {
     return std::nullopt;
   }
@@ -103,6 +105,45 @@ TEST_F(MaterializeTest, ShapesMoveElements) {
   heads.heads = 2;
   EXPECT_THAT(values(apply(ExprKind::RotaryToHalf, {source({8, 1})}, heads)),
               ElementsAre(0, 2, 1, 3, 4, 6, 5, 7));
+}
+
+TEST_F(MaterializeTest, RowsOfASourceAreReadAlone) {
+  SliceExprAttrs rows;
+  rows.start = 1;
+  rows.size = 2;
+  EXPECT_THAT(values(apply(ExprKind::Slice, {source({4, 2})}, rows)),
+              ElementsAre(2, 3, 4, 5));
+}
+
+TEST_F(MaterializeTest, TakeFollowsIndices) {
+  reader.stored = {2, 0, 3, 1};
+  ExprRef order = source({4}, "order", ElementType::i64);
+  TakeAttrs attrs;
+  attrs.axis = 1;
+  attrs.permutation = true;
+  EXPECT_THAT(values(apply(ExprKind::Take, {source({2, 4}), order}, attrs)),
+              ElementsAre(2, 0, 3, 1, 6, 4, 7, 5));
+  attrs.axis = 0;
+  attrs.start = 1;
+  attrs.count = 2;
+  EXPECT_THAT(values(apply(ExprKind::Take, {source({4, 2}), order}, attrs)),
+              ElementsAre(0, 1, 6, 7));
+  // Indices may repeat unless they are said to be a permutation.
+  reader.stored = {2, 0, 0, 1};
+  auto twice = materialize(
+      *apply(ExprKind::Take, {source({4, 2}), order}, attrs), reader);
+  ASSERT_FALSE(bool(twice));
+  EXPECT_THAT(toText(twice.takeError()),
+              HasSubstr("'order' names slice 0 twice, expected a permutation"));
+  attrs.permutation = false;
+  EXPECT_THAT(values(apply(ExprKind::Take, {source({4, 2}), order}, attrs)),
+              ElementsAre(0, 1, 0, 1));
+  reader.stored = {2, 0, 0, 4};
+  auto outside = materialize(
+      *apply(ExprKind::Take, {source({4, 2}), order}, attrs), reader);
+  ASSERT_FALSE(bool(outside));
+  EXPECT_THAT(toText(outside.takeError()),
+              HasSubstr("'order' names slice 4, but the axis has 4"));
 }
 
 TEST_F(MaterializeTest, Arithmetic) {
