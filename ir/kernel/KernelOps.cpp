@@ -42,7 +42,6 @@ static llvm::Error checkKernel(const Operation &op) {
 KERNEL(KernelAttention)
 KERNEL(KernelCombine)
 KERNEL(KernelDispatch)
-KERNEL(KernelGateHeads)
 KERNEL(KernelGemm)
 KERNEL(KernelKvAppend)
 KERNEL(KernelRaggedGemm)

@@ -139,20 +139,11 @@ void KernelFormer::absorbCast(OpList &ops) {
     ops.push_back(cast);
 }
 
-static bool isFfnActivation(const Operation &op) {
-  ActivationFn fn = op.attrs<ActivationAttrs>().fn;
-  return fn != ActivationFn::sigmoid && fn != ActivationFn::tanh;
-}
-
 void KernelFormer::gemm(Operation &op) {
   bool ragged = op.is(OpKind::MoeGroupedLinear);
   unsigned weight = ragged ? 3 : 1;
   OpList ops{&op};
-  Operation *activation = onlyReader(op, OpKind::Activation);
-  // Products compute the functions of feed-forward networks only.
-  if (activation && !isFfnActivation(*activation))
-    activation = nullptr;
-  if (activation) {
+  if (Operation *activation = onlyReader(op, OpKind::Activation)) {
     Operation *mul = onlyReader(*activation, OpKind::Mul);
     Operation *up = nullptr;
     if (mul) {

@@ -6,9 +6,10 @@
 #include "ir/support/Hash.h"
 #include "ir/text/Parser.h"
 #include "ir/text/Printer.h"
-#include "passes/upcycle/Upcycle.h"
 #include "runtime/text/Tokenizer.h"
 #include "tools/driver/Receipt.h"
+#include "tools/moec/OptionFlags.h"
+#include "llvm/Support/Path.h"
 
 #include <chrono>
 
@@ -22,55 +23,17 @@ static cl::opt<std::string>
            cl::desc("file.moe (weights by reference) or a folder (weights "
                     "written as safetensors)"),
            cl::sub(flags));
-static cl::opt<std::string> init("init", cl::init("copy"),
-                                 cl::value_desc("policy"),
-                                 cl::desc("copy, noise or drop"),
-                                 cl::sub(flags));
-static cl::opt<int64_t> experts("experts", cl::init(8),
-                                cl::desc("experts a layer"), cl::sub(flags));
-static cl::opt<int64_t> topk("top-k", cl::init(2), cl::desc("experts a token"),
-                             cl::sub(flags));
 static cl::opt<std::string>
-    router("router", cl::init("softmax-topk-renorm"), cl::value_desc("kind"),
-           cl::desc("softmax-topk-renorm, softmax-topk or topk-softmax"),
-           cl::sub(flags));
-static cl::opt<std::string> routerInit("router-init", cl::init("uniform"),
-                                       cl::desc("uniform, normal or zero"),
-                                       cl::sub(flags));
-static cl::opt<double> routerStd("router-std", cl::init(0.02),
-                                 cl::desc("deviation of the first router"),
-                                 cl::sub(flags));
-static cl::opt<int64_t> seed("seed", cl::init(1),
-                             cl::desc("of everything drawn"), cl::sub(flags));
-static cl::opt<std::string> layers("layers", cl::init("all"),
-                                   cl::value_desc("list"),
-                                   cl::desc("all, or such as 0-11,13"),
-                                   cl::sub(flags));
-static cl::opt<double> dropRatio("drop-ratio", cl::init(0.5),
-                                 cl::desc("share of neurons redrawn"),
-                                 cl::sub(flags));
-static cl::opt<std::string>
-    dropSet("drop-set", cl::init("shared"),
-            cl::desc("shared by gate, up and down (the paper), or independent "
-                     "(the released code)"),
-            cl::sub(flags));
-static cl::opt<std::string>
-    dropStatistics("drop-statistics", cl::init("selected"),
-                   cl::desc("mean and deviation of the selected weights or of "
-                            "the whole matrix"),
-                   cl::sub(flags));
-static cl::opt<double> noiseStd("noise-std", cl::init(0.02),
-                                cl::desc("deviation of the noise"),
-                                cl::sub(flags));
-static cl::opt<bool> noiseRelative("noise-relative",
-                                   cl::desc("measured in the matrix's own"),
-                                   cl::sub(flags));
-static cl::opt<double> noiseRatio("noise-ratio", cl::init(1),
-                                  cl::desc("share of neurons that get it"),
-                                  cl::sub(flags));
-static cl::opt<bool> noiseReplace("noise-replace",
-                                  cl::desc("in the place of the weights"),
-                                  cl::sub(flags));
+    recipeName("recipe", cl::value_desc("NAME"),
+               cl::desc("a published method ('moec recipes' lists them), with "
+                        "a preset as NAME:PRESET, or a file.yaml"),
+               cl::sub(flags));
+static cl::list<std::string>
+    settings("set", cl::value_desc("key=value"),
+             cl::desc("sets an option or a setting of the recipe"),
+             cl::sub(flags));
+static UpcycleOptions defaults;
+static OptionFlags options(flags, defaults);
 static cl::opt<std::string> dtype("dtype", cl::init("auto"),
                                   cl::desc("matrices of a folder: f32 or bf16"),
                                   cl::sub(flags));
@@ -87,28 +50,16 @@ static cl::opt<bool> json("json", cl::desc("receipt as JSON"), cl::sub(flags));
 
 static constexpr size_t kProbeTokens = 16;
 
-/// A flag's name in the pass's spelling.
-static std::string spelled(llvm::StringRef name) {
-  std::string text = name.str();
-  std::replace(text.begin(), text.end(), '-', '_');
-  return text;
-}
-
-static std::string passOptions() {
-  std::string text;
-  llvm::raw_string_ostream os(text);
-  os << "init=" << spelled(init) << ",experts=" << experts << ",top_k=" << topk
-     << ",seed=" << seed << ",layers=" << quote(layers)
-     << ",router=" << spelled(router) << ",router_init=" << spelled(routerInit)
-     << ",router_std=" << formatDouble(routerStd)
-     << ",drop_ratio=" << formatDouble(dropRatio)
-     << ",drop_set=" << spelled(dropSet)
-     << ",drop_statistics=" << spelled(dropStatistics)
-     << ",noise_std=" << formatDouble(noiseStd)
-     << ",noise_relative=" << (noiseRelative ? "true" : "false")
-     << ",noise_ratio=" << formatDouble(noiseRatio)
-     << ",noise_replace=" << (noiseReplace ? "true" : "false");
-  return text;
+/// The recipe with what `--set` and flags put over it.
+static llvm::Expected<Recipe> chosenRecipe() {
+  RecipeBuilder builder;
+  if (!recipeName.empty()) {
+    MOEC_ASSIGN(builder, RecipeBuilder::open(recipeName));
+  }
+  for (const std::string &assignment : settings)
+    MOEC_TRY(builder.set(assignment));
+  MOEC_TRY(options.apply(builder));
+  return builder.build();
 }
 
 /// A copy of the graph, without assets, to compare with what it becomes.
@@ -149,9 +100,31 @@ static std::string sourceDigest(llvm::ArrayRef<std::string> digests) {
   return toHex(sha256(llvm::StringRef(lines)));
 }
 
+/// A recipe may name the one model that it was written for.
+static llvm::Error checkSource(const Recipe &recipe, llvm::StringRef sha256) {
+  if (recipe.sourceSha256.empty() || recipe.sourceSha256 == sha256)
+    return llvm::Error::success();
+  return error(recipe.sourceLoc)
+         << "recipe '" << recipe.name << "' was written for the model with "
+         << "SHA-256 " << recipe.sourceSha256 << ", but '" << model.path
+         << "' has " << sha256
+         << "; the model changed since then, or is another one";
+}
+
+/// Where the result comes from and how it is to be trained.
+static void addFacts(Module &module, const Recipe &recipe,
+                     const UpcycleReceipt &receipt) {
+  recipe.addFacts(module.facts);
+  llvm::StringRef source = llvm::StringRef(model.path).rtrim('/');
+  module.facts["lineage.source"] = llvm::sys::path::filename(source).str();
+  module.facts["lineage.source_sha256"] = receipt.sourceSha256;
+  module.facts["lineage.seed"] = std::to_string(receipt.seed);
+}
+
 static llvm::Error run() {
   auto start = std::chrono::steady_clock::now();
   MemoryWatch memory;
+  MOEC_ASSIGN(Recipe recipe, chosenRecipe());
   MOEC_ASSIGN(AnyModel opened, model.open());
   if (!opened.module || opened.plan)
     return error(Location::inFile(model.path))
@@ -159,10 +132,10 @@ static llvm::Error run() {
   Module &module = *opened.module;
   UpcycleReceipt receipt;
   receipt.output = output;
-  receipt.policy = init;
-  receipt.seed = seed;
+  receipt.policy = fieldText(recipe.options, "init");
+  receipt.recipe = recipe.name;
+  receipt.seed = recipe.options.seed;
   receipt.source = model.path;
-  std::string options = passOptions();
   std::unique_ptr<Module> dense;
   if (!probe.empty()) {
     MOEC_ASSIGN(dense, copyOf(module));
@@ -179,15 +152,19 @@ static llvm::Error run() {
     receipt.sources.emplace_back(file->path, file->sha256);
   }
   receipt.sourceSha256 = sourceDigest(sources);
-  MOEC_TRY(upcycleModule(module, options));
+  std::string printed = recipe.options.str();
+  MOEC_TRY(checkSource(recipe, receipt.sourceSha256));
+  llvm::StringRef text = printed;
+  text.consume_front("{");
+  text.consume_back("}");
+  MOEC_TRY(upcycleModule(module, text));
+  addFacts(module, recipe, receipt);
   receipt.options = module.facts["upcycle.options"];
   if (dense) {
-    ProbeOptions options;
-    MOEC_ASSIGN(options.tokens, probeTokens(module));
-    options.threads = threads;
+    MOEC_ASSIGN(std::vector<int32_t> tokens, probeTokens(module));
     Progress progress("probing layers");
     MOEC_TRY(probeLayers(
-        *dense, module, options, reader, receipt,
+        *dense, module, tokens, reader, receipt,
         [&](uint64_t done, uint64_t all) { progress.update(done, all); }));
     dense.reset();
   }
@@ -202,7 +179,9 @@ static llvm::Error run() {
     folder.element =
         precision == Precision::f32 ? ElementType::f32 : ElementType::bf16;
     folder.threads = threads;
-    folder.identity = options + " " + receipt.sourceSha256;
+    // Facts tell the recipe, the seed and the source.
+    folder.identity = receipt.options + " " + receipt.sourceSha256 + " " +
+                      recipe.name + " " + recipe.sha256;
     Progress progress("writing " + output);
     MOEC_ASSIGN(receipt.folder,
                 writeModelFolder(module, output, reader, folder,

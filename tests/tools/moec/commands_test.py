@@ -167,9 +167,11 @@ class Commands(harness.MoecTest):
 
     def test_recipes_can_be_run(self):
         for recipe in self.json("recipes"):
+            if recipe["donors"]:
+                continue  # They want more than one model.
             with self.subTest(recipe["name"]):
                 self.succeeds("upcycle", self.model, "-o", self.path("r.moe"),
-                              *recipe["flags"].split())
+                              "--recipe", recipe["name"])
 
     def test_opt_and_emit(self):
         kernels = self.path("kernels.moe")

@@ -43,9 +43,11 @@ LAYERS = {
     "runtime/generate": SUPPORT + ["runtime"],
     "runtime/capi": SUPPORT + ["runtime"],
     "tools/cudasim": SUPPORT,
-    "tools/driver": ["ir", "passes", "codegen", "runtime", "frontend"],
+    "tools/recipes": ["ir", "passes"],
+    "tools/driver": ["ir", "passes", "codegen", "runtime", "frontend",
+                     "tools/recipes"],
     "tools/moec": ["ir", "passes", "codegen", "runtime", "frontend",
-                   "tools/driver"],
+                   "tools/driver", "tools/recipes"],
 }
 # Folders that LAYERS does not name, by their first word.
 DEFAULTS = {
