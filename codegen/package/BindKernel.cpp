@@ -405,6 +405,14 @@ llvm::Error Binder::route() {
   if (!inner || !count)
     return fail("a moe.route and its moe.count");
   const auto &attrs = inner->attrs<RouteAttrs>();
+  RouteAttrs plain;
+  plain.k = attrs.k;
+  plain.score = attrs.score;
+  plain.renorm = attrs.renorm;
+  plain.epsilon = attrs.epsilon;
+  plain.scale = attrs.scale;
+  if (plain.str() != attrs.str() || attrs.score == RouterScore::relu)
+    return opError(*inner) << "has no kernel yet for " << attrs.str();
   RouteSpec spec;
   spec.experts = inner->operand(0).type().dim(1).constant();
   spec.topk = attrs.k;
@@ -450,7 +458,7 @@ llvm::Error Binder::combine() {
     return fail("over a constant number of experts a token");
   spec.topk = pairs.terms()[0].coefficient;
   spec.width = y.type().dim(1).constant();
-  spec.weighted = true;
+  spec.weighted = inner->numOperands() == 3;
   spec.y = y.type().element();
   Value result = inner->result(), residual;
   if (const Operation *add = reader(result, OpKind::Add)) {
@@ -461,7 +469,8 @@ llvm::Error Binder::combine() {
     result = cast->result();
   spec.out = result.type().element();
   bind(y);
-  bind(inner->operand(2));
+  if (spec.weighted)
+    bind(inner->operand(2));
   if (residual) {
     spec.residual = true;
     spec.residualElement = residual.type().element();

@@ -4,7 +4,6 @@
 #include "ir/ops/OpInfo.h"
 #include "llvm/ADT/STLExtras.h"
 
-#include <cmath>
 #include <numeric>
 
 using namespace moec;
@@ -20,9 +19,11 @@ static void multiply(const double *weight, const double *bias, const double *x,
 }
 
 /// One token through the FFN of `expert`; operands (weights, then biases)
-/// start at `first`. An FFN is a bank of one expert.
+/// start at `first`. An FFN is a bank of one expert. The hidden block is
+/// multiplied by `factor`.
 static void runOne(const OpRunner &r, unsigned first, int64_t expert,
-                   const double *x, int64_t hidden, double *y) {
+                   const double *x, int64_t hidden, double *y,
+                   double factor = 1) {
   const auto &attrs = r.op.attrs<FfnAttrs>();
   unsigned weights = attrs.numWeights();
   int64_t width = r.in(first + weights - 2).dim(-2);
@@ -43,6 +44,9 @@ static void runOne(const OpRunner &r, unsigned first, int64_t expert,
     for (int64_t i = 0; i < width; ++i)
       h[i] *= up[i];
   }
+  if (attrs.weightedHidden)
+    for (double &number : h)
+      number *= factor;
   multiply(weight(weights - 1), bias(weights - 1, hidden), h.data(), hidden,
            width, y);
 }
@@ -70,7 +74,9 @@ llvm::Error interp::runMoeExperts(OpRunner &r) {
   HostTensor &y = r.makeFloats({int64_t(tokens.size()), x.dim(1)});
   for (size_t p = 0; p < tokens.size(); ++p) {
     MOEC_ASSIGN(int64_t expert, r.index(2, p, experts));
-    runOne(r, 3, expert, x.row(tokens[p]), x.dim(1), y.row(p));
+    double factor =
+        r.op.attrs<FfnAttrs>().weightedHidden ? r.inputs.back()->floats[p] : 1;
+    runOne(r, 3, expert, x.row(tokens[p]), x.dim(1), y.row(p), factor);
   }
   return llvm::Error::success();
 }
@@ -91,14 +97,40 @@ llvm::Error interp::runMoeGroupedLinear(OpRunner &r) {
   return llvm::Error::success();
 }
 
+llvm::Error interp::runMoeWeigh(OpRunner &r) {
+  const HostTensor &x = r.in(0), &weight = r.in(1);
+  HostTensor &y = r.makeFloats(x.shape);
+  for (int64_t p = 0; p < x.dim(0); ++p)
+    for (int64_t i = 0; i < x.dim(1); ++i)
+      y.row(p)[i] = weight.floats[p] * x.row(p)[i];
+  return llvm::Error::success();
+}
+
 llvm::Error interp::runMoeCombine(OpRunner &r) {
-  const HostTensor &x = r.in(0), &offsets = r.in(1), &weight = r.in(2);
+  const HostTensor &x = r.in(0), &offsets = r.in(1);
   int64_t tokens = offsets.dim(0) - 1, width = x.dim(1);
   HostTensor &y = r.makeFloats({tokens, width});
   for (int64_t t = 0; t < tokens; ++t)
-    for (int64_t p = offsets.ints[t]; p < offsets.ints[t + 1]; ++p)
+    for (int64_t p = offsets.ints[t]; p < offsets.ints[t + 1]; ++p) {
+      double weight = r.inputs.size() == 3 ? r.in(2).floats[p] : 1;
       for (int64_t i = 0; i < width; ++i)
-        y.row(t)[i] += weight.floats[p] * x.row(p)[i];
+        y.row(t)[i] += weight * x.row(p)[i];
+    }
+  return llvm::Error::success();
+}
+
+llvm::Error interp::runMoeGateHeads(OpRunner &r) {
+  const auto &attrs = r.op.attrs<GateHeadsAttrs>();
+  const HostTensor &x = r.in(0), &offsets = r.in(1), &weight = r.in(3);
+  int64_t headDim = x.dim(1) / attrs.heads;
+  HostTensor &y = r.makeFloats(x.shape);
+  for (int64_t t = 0; t < x.dim(0); ++t)
+    for (int64_t p = offsets.ints[t]; p < offsets.ints[t + 1]; ++p) {
+      MOEC_ASSIGN(int64_t expert, r.index(2, p, attrs.experts));
+      for (int64_t head = expert; head < attrs.heads; head += attrs.experts)
+        for (int64_t i = head * headDim; i < (head + 1) * headDim; ++i)
+          y.row(t)[i] = weight.floats[p] * x.row(t)[i];
+    }
   return llvm::Error::success();
 }
 
@@ -130,60 +162,5 @@ llvm::Error interp::runMoeDispatch(OpRunner &r) {
   });
   r.results.push_back(std::move(offsets));
   r.results.push_back(HostTensor::ofInts(std::move(order)));
-  return llvm::Error::success();
-}
-
-llvm::Error interp::runMoeRoute(OpRunner &r) {
-  const auto &attrs = r.op.attrs<RouteAttrs>();
-  const HostTensor &logits = r.in(0);
-  int64_t tokens = logits.dim(0), experts = logits.dim(1), k = attrs.k;
-  // All three are made first: a reference to one would not survive the next.
-  r.makeInts({tokens + 1});
-  r.makeInts({tokens * k});
-  r.makeFloats({tokens * k});
-  for (int64_t t = 0; t < tokens; ++t) {
-    std::vector<double> score(logits.row(t), logits.row(t) + experts);
-    double highest = -INFINITY, sum = 0;
-    for (double logit : score)
-      highest = std::max(highest, logit);
-    if (attrs.score == RouterScore::softmax) {
-      for (double &s : score)
-        sum += s = std::exp(s - highest);
-      for (double &s : score)
-        s /= sum;
-    } else if (attrs.score == RouterScore::sigmoid) {
-      for (double &s : score)
-        s = apply(unsigned(ActivationFn::sigmoid), s);
-    }
-    std::vector<double> key = score;
-    for (int64_t e = 0; r.inputs.size() == 2 && e < experts; ++e)
-      key[e] += r.in(1).floats[e];
-    std::vector<int64_t> order(experts);
-    std::iota(order.begin(), order.end(), 0);
-    llvm::stable_sort(order, [&](int64_t a, int64_t b) {
-      if (std::isnan(key[a]) || std::isnan(key[b]))
-        return !std::isnan(key[a]) && std::isnan(key[b]);
-      return key[a] > key[b];
-    });
-    double chosenSum = 0, chosenHighest = -INFINITY;
-    for (int64_t i = 0; i < k; ++i)
-      chosenHighest = std::max(chosenHighest, logits.row(t)[order[i]]);
-    std::vector<double> weight(k);
-    for (int64_t i = 0; i < k; ++i) {
-      weight[i] = attrs.renorm == RouterRenorm::softmax_selected
-                      ? std::exp(logits.row(t)[order[i]] - chosenHighest)
-                      : score[order[i]];
-      chosenSum += weight[i];
-    }
-    for (int64_t i = 0; i < k; ++i) {
-      if (attrs.renorm == RouterRenorm::sum)
-        weight[i] /= chosenSum + attrs.epsilon;
-      else if (attrs.renorm == RouterRenorm::softmax_selected)
-        weight[i] /= chosenSum;
-      r.results[1].ints[t * k + i] = order[i];
-      r.results[2].floats[t * k + i] = weight[i] * attrs.scale;
-    }
-    r.results[0].ints[t + 1] = (t + 1) * k;
-  }
   return llvm::Error::success();
 }

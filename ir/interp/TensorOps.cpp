@@ -65,10 +65,11 @@ llvm::Error interp::runScale(OpRunner &r) {
 template <typename F> static llvm::Error zip(OpRunner &r, F f) {
   const HostTensor &a = r.in(0), &b = r.in(1);
   HostTensor &y = r.makeFloats(a.shape);
-  // A row on the right repeats for every row on the left.
+  // A row on the right repeats for every row on the left, a column within it.
+  bool column = a.shape != b.shape && b.shape.size() == 2;
   int64_t period = b.elements();
   for (int64_t i = 0; i < y.elements(); ++i)
-    y.floats[i] = f(a.floats[i], b.floats[i % period]);
+    y.floats[i] = f(a.floats[i], b.floats[column ? i / a.dim(-1) : i % period]);
   return llvm::Error::success();
 }
 
@@ -164,6 +165,7 @@ llvm::Error interp::runYield(OpRunner &) { return llvm::Error::success(); }
 KERNEL(KernelAttention)
 KERNEL(KernelCombine)
 KERNEL(KernelDispatch)
+KERNEL(KernelGateHeads)
 KERNEL(KernelGemm)
 KERNEL(KernelKvAppend)
 KERNEL(KernelRaggedGemm)

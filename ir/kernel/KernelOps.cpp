@@ -42,6 +42,7 @@ static llvm::Error checkKernel(const Operation &op) {
 KERNEL(KernelAttention)
 KERNEL(KernelCombine)
 KERNEL(KernelDispatch)
+KERNEL(KernelGateHeads)
 KERNEL(KernelGemm)
 KERNEL(KernelKvAppend)
 KERNEL(KernelRaggedGemm)

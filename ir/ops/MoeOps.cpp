@@ -3,6 +3,8 @@
 #include "ir/core/Module.h"
 #include "ir/ops/Verify.h"
 
+#include <cmath>
+
 using namespace moec;
 using namespace moec::verify;
 
@@ -11,7 +13,8 @@ static llvm::Error checkFfnWeights(const Operation &op, unsigned first,
                                    Dim hidden, bool bank) {
   const auto &attrs = op.attrs<FfnAttrs>();
   unsigned weights = attrs.numWeights();
-  unsigned expected = first + weights * (attrs.biased ? 2 : 1);
+  unsigned expected =
+      first + weights * (attrs.biased ? 2 : 1) + attrs.weightedHidden;
   if (op.numOperands() != expected) // C2
     return opError(op) << "expects " << expected << " operands, got "
                        << op.numOperands();
@@ -44,6 +47,9 @@ llvm::Error verify::checkFfn(const Operation &op) {
   MOEC_TRY(isFloatTensor(op, x, "x")); // C1
   MOEC_TRY(hasRank(op, x, "x", 2));
   MOEC_TRY(checkFfnWeights(op, 1, x.type().dim(1), /*bank=*/false));
+  if (op.attrs<FfnAttrs>().weightedHidden) // C5
+    return opError(op) << "has no pairs whose weight its hidden block could "
+                          "be multiplied by";
   return hasShape(op, op.result(), "a result", x.type().shape()); // C4
 }
 
@@ -63,6 +69,14 @@ static llvm::Error checkAssignment(const Operation &op, unsigned first,
   return isIndex(op, expert, "expert", {pairs});
 }
 
+static llvm::Error checkPairWeight(const Operation &op, Value weight,
+                                   Dim pairs) {
+  if (weight.type() != TensorType({pairs}, ElementType::f32))
+    return opError(op) << "expects weight f32 [" << pairs << "], got "
+                       << weight.type();
+  return llvm::Error::success();
+}
+
 llvm::Error verify::checkMoeExperts(const Operation &op) {
   Value x = op.operand(0);
   MOEC_TRY(isFloatTensor(op, x, "x")); // C1
@@ -71,7 +85,101 @@ llvm::Error verify::checkMoeExperts(const Operation &op) {
   Dim pairs = op.result().type().dim(0);
   MOEC_TRY(checkAssignment(op, 1, x.type().dim(0), pairs)); // C5
   MOEC_TRY(checkFfnWeights(op, 3, x.type().dim(1), /*bank=*/true));
+  if (op.attrs<FfnAttrs>().weightedHidden)
+    MOEC_TRY(checkPairWeight(op, op.operand(op.numOperands() - 1), pairs));
   return hasShape(op, op.result(), "a result", {pairs, x.type().dim(1)});
+}
+
+Polynomial moec::routePairsBound(const RouteAttrs &attrs, int64_t experts,
+                                 const Polynomial &tokens) {
+  Polynomial bound = Polynomial(attrs.k) * tokens;
+  // Each expert rounds its share up.
+  if (attrs.select == RouterSelect::expert_choice)
+    bound += Polynomial(experts);
+  return bound;
+}
+
+/// C5: the best groups have room for k.
+static llvm::Error checkGroups(const Operation &op, const RouteAttrs &attrs,
+                               int64_t experts) {
+  if (attrs.groups < 1 || attrs.groups > experts || experts % attrs.groups)
+    return opError(op) << "has " << attrs.groups
+                       << " groups, which do not divide " << experts
+                       << " experts";
+  if (attrs.topGroups < 1 || attrs.topGroups > attrs.groups)
+    return opError(op) << "keeps top_groups = " << attrs.topGroups
+                       << " groups, outside [1, " << attrs.groups << "]";
+  if (attrs.groups == 1)
+    return llvm::Error::success();
+  if (attrs.select != RouterSelect::topk &&
+      attrs.select != RouterSelect::topp &&
+      attrs.select != RouterSelect::threshold)
+    return opError(op) << "has groups, expects select = topk, topp or "
+                          "threshold";
+  int64_t room = attrs.topGroups * (experts / attrs.groups);
+  if (attrs.k > room)
+    return opError(op) << "chooses " << attrs.k << " experts, but the best "
+                       << attrs.topGroups << " groups hold " << room;
+  if (attrs.groupScore == GroupScore::sum_top && attrs.k % attrs.topGroups)
+    return opError(op) << "chooses " << attrs.k
+                       << " experts, which top_groups = " << attrs.topGroups
+                       << " does not divide";
+  return llvm::Error::success();
+}
+
+/// C6 to C9: numbers that fit the way of selecting.
+static llvm::Error checkRouteNumbers(const Operation &op,
+                                     const RouteAttrs &attrs) {
+  llvm::StringRef select = enumNames(attrs.select)[unsigned(attrs.select)];
+  double threshold = attrs.threshold;
+  auto badThreshold = [&](llvm::StringRef expected) {
+    return llvm::Error(
+        opError(op) << "has threshold " << formatDouble(threshold)
+                    << " with select = " << select << ", expects " << expected);
+  };
+  switch (attrs.select) { // C6
+  case RouterSelect::topp:
+    if (!(threshold > 0 && threshold <= 1))
+      return badThreshold("above 0 and at most 1");
+    break;
+  case RouterSelect::sparse_mixer:
+    if (!(threshold >= 0 && std::isfinite(threshold)))
+      return badThreshold("0 or more");
+    break;
+  case RouterSelect::threshold:
+    if (!std::isfinite(threshold))
+      return badThreshold("a finite number");
+    break;
+  default:
+    if (threshold != 0)
+      return badThreshold("0");
+  }
+  if (attrs.thresholdByExperts && attrs.select != RouterSelect::threshold)
+    return opError(op) << "has threshold_by_experts with select = " << select
+                       << ", expects select = threshold";
+  auto number = [&](llvm::StringRef name, double value,
+                    bool mayBeNegative) -> llvm::Error {
+    if (std::isfinite(value) && (mayBeNegative || value >= 0))
+      return llvm::Error::success();
+    return opError(op) << "has " << name << " " << formatDouble(value)
+                       << ", expects "
+                       << (mayBeNegative ? "a finite number"
+                                         : "a finite number of 0 or more");
+  };
+  MOEC_TRY(number("epsilon", attrs.epsilon, false)); // C7
+  MOEC_TRY(number("minimum", attrs.minimum, false));
+  MOEC_TRY(number("capacity", attrs.capacity, false));
+  MOEC_TRY(number("scale", attrs.scale, true));
+  MOEC_TRY(number("logit_scale", attrs.logitScale, true));
+  if (attrs.capacity != 0 && attrs.select == RouterSelect::expert_choice) // C8
+    return opError(op) << "has a capacity with select = expert_choice, where "
+                          "every expert takes the same number of tokens";
+  if (attrs.select == RouterSelect::sparse_mixer && // C9
+      (attrs.score != RouterScore::identity ||
+       attrs.renorm != RouterRenorm::none))
+    return opError(op) << "makes its own weights with select = sparse_mixer, "
+                          "expects score = identity and renorm = none";
+  return llvm::Error::success();
 }
 
 llvm::Error verify::checkMoeRoute(const Operation &op) {
@@ -86,22 +194,32 @@ llvm::Error verify::checkMoeRoute(const Operation &op) {
   if (attrs.k < 1 || attrs.k > experts) // C2
     return opError(op) << "k is " << attrs.k << ", outside [1, " << experts
                        << "]";
-  if (op.numOperands() == 2) // C3
+  if (attrs.select == RouterSelect::all && attrs.k != experts)
+    return opError(op) << "takes all " << experts << " experts, but k is "
+                       << attrs.k;
+  if (attrs.select == RouterSelect::sparse_mixer && attrs.k != 2)
+    return opError(op) << "takes two experts with select = sparse_mixer, but "
+                          "k is "
+                       << attrs.k;
+  if (op.numOperands() == 2) { // C3
     MOEC_TRY(hasShape(op, op.operand(1), "a select_bias", {experts}));
+    if (attrs.select == RouterSelect::sparse_mixer)
+      return opError(op) << "has a select_bias, which select = sparse_mixer "
+                            "has no use for";
+  }
   Dim tokens = logits.type().dim(0);
   MOEC_TRY(isIndex(op, op.result(0), "token_offsets", {plusOne(tokens)})); // C4
   MOEC_TRY(hasRank(op, op.result(1), "expert", 1));
   Dim pairs = op.result(1).type().dim(0);
-  if (pairs.polynomial().hostBound() !=
-      Polynomial(attrs.k) * tokens.polynomial())
-    return opError(op) << "expects pairs bounded by " << attrs.k << "*"
-                       << tokens << ", got " << pairs << " bounded by "
+  Polynomial bound = routePairsBound(attrs, experts, tokens.polynomial());
+  if (pairs.polynomial().hostBound() != bound)
+    return opError(op) << "expects pairs bounded by " << bound << ", got "
+                       << pairs << " bounded by "
                        << pairs.polynomial().hostBound();
   MOEC_TRY(isIndex(op, op.result(1), "expert", {pairs}));
-  if (op.result(2).type() != TensorType({pairs}, ElementType::f32))
-    return opError(op) << "expects weight f32 [" << pairs << "], got "
-                       << op.result(2).type();
-  return llvm::Error::success();
+  MOEC_TRY(checkPairWeight(op, op.result(2), pairs));
+  MOEC_TRY(checkGroups(op, attrs, experts)); // C5
+  return checkRouteNumbers(op, attrs);       // C6, C7, C8, C9
 }
 
 llvm::Error verify::checkMoeCount(const Operation &op) {
@@ -157,15 +275,46 @@ llvm::Error verify::checkMoeGroupedLinear(const Operation &op) {
   return hasShape(op, op.result(), "a result", {pairs, weight.type().dim(1)});
 }
 
+llvm::Error verify::checkMoeWeigh(const Operation &op) {
+  Value x = op.operand(0);
+  MOEC_TRY(isFloatTensor(op, x, "x")); // C1
+  MOEC_TRY(hasRank(op, x, "x", 2));
+  MOEC_TRY(checkPairWeight(op, op.operand(1), x.type().dim(0)));
+  MOEC_TRY(isFloatTensor(op, op.result(), "the result"));
+  return hasShape(op, op.result(), "a result", x.type().shape()); // C2
+}
+
 llvm::Error verify::checkMoeCombine(const Operation &op) {
-  Value x = op.operand(0), offsets = op.operand(1), weight = op.operand(2);
+  Value x = op.operand(0), offsets = op.operand(1);
   MOEC_TRY(isFloatTensor(op, x, "x")); // C1
   MOEC_TRY(hasRank(op, x, "x", 2));
   MOEC_TRY(hasRank(op, op.result(), "a result", 2));
   Dim tokens = op.result().type().dim(0);
   MOEC_TRY(isIndex(op, offsets, "token_offsets", {plusOne(tokens)}));
-  if (weight.type() != TensorType({x.type().dim(0)}, ElementType::f32))
-    return opError(op) << "expects weight f32 [" << x.type().dim(0) << "], got "
-                       << weight.type();
+  if (op.numOperands() == 3)
+    MOEC_TRY(checkPairWeight(op, op.operand(2), x.type().dim(0)));
   return hasShape(op, op.result(), "a result", {tokens, x.type().dim(1)}); // C2
+}
+
+llvm::Error verify::checkMoeGateHeads(const Operation &op) {
+  const auto &attrs = op.attrs<GateHeadsAttrs>();
+  Value x = op.operand(0);
+  MOEC_TRY(isFloatTensor(op, x, "x")); // C1
+  MOEC_TRY(hasRank(op, x, "x", 2));
+  Dim columns = x.type().dim(1);
+  if (attrs.heads < 1 || !columns.isConstant() ||
+      columns.constant() % attrs.heads)
+    return opError(op) << "has " << attrs.heads
+                       << " heads, which do not divide the columns of "
+                       << x.type();
+  MOEC_TRY(hasRank(op, op.operand(2), "expert", 1)); // C2
+  Dim pairs = op.operand(2).type().dim(0);
+  MOEC_TRY(checkAssignment(op, 1, x.type().dim(0), pairs));
+  MOEC_TRY(checkPairWeight(op, op.operand(3), pairs));
+  if (attrs.experts < 1 || attrs.heads % attrs.experts) // C3
+    return opError(op) << "has " << attrs.experts
+                       << " experts, which do not divide " << attrs.heads
+                       << " heads";
+  MOEC_TRY(isFloatTensor(op, op.result(), "the result"));
+  return hasShape(op, op.result(), "a result", x.type().shape()); // C4
 }

@@ -22,8 +22,11 @@ static llvm::Error binary(const Operation &op) {
   MOEC_TRY(isFloatTensor(op, op.operand(1), "b"));
   const TensorType &a = op.operand(0).type(), &b = op.operand(1).type();
   bool row = a.rank() && b.rank() == 1 && b.dim(0) == a.dim(-1);
-  if (a.shape() != b.shape() && !row) // C2
-    return opError(op) << "expects equal shapes or a row on the right, got "
+  bool column = a.rank() == 2 && b.rank() == 2 && b.dim(0) == a.dim(0) &&
+                b.dim(1) == Dim(1);
+  if (a.shape() != b.shape() && !row && !column) // C2
+    return opError(op) << "expects equal shapes, or a row or column on the "
+                          "right, got "
                        << a << " and " << b;
   return hasShape(op, op.result(), "a result", a.shape()); // C3
 }

@@ -43,7 +43,8 @@ struct ActivationAttrs final : AttrsOf<ActivationAttrs> {
 /// `%y = add %a, %b`, `sub`, `mul`: element by element.
 ///
 ///   (C1) a and b are float tensors
-///   (C2) a and b have one shape, or b is one row: [a's last dimension]
+///   (C2) a and b have one shape, or b is one row, [a's last dimension], or
+///        beside a [rows, columns] one column, [rows, 1]
 ///   (C3) the result has the shape of a
 
 /// `%y = cast %x`: x rounded to the element type of the result.

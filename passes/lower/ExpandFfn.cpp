@@ -5,7 +5,8 @@
 //          %u = linear %x, @up
 //          %h = mul (activation %g), %u
 //          %y = linear %h, @down
-//          (moe.experts: the same with moe.grouped_linear)
+//          (moe.experts: the same with moe.grouped_linear, and moe.weigh on
+//          %h with weighted_hidden)
 //
 // Why:     kernels are formed around matrix products.
 // Legal:   always; the typed interpreter rounds %h as the attribute says.
@@ -36,10 +37,17 @@ public:
     Value up = attrs.gated ? product(x, 1, true, ElementType::f32) : Value();
     ActivationAttrs activation;
     activation.fn = attrs.fn;
-    ElementType last = attrs.gated ? ElementType::f32 : attrs.hidden;
+    ElementType last =
+        attrs.gated || attrs.weightedHidden ? ElementType::f32 : attrs.hidden;
     h = b.make(OpKind::Activation, {h}, h.type().withElement(last), activation);
+    // Rounded where the block is done, and not before.
     if (up)
-      h = b.make(OpKind::Mul, {h, up}, h.type().withElement(attrs.hidden));
+      h = b.make(OpKind::Mul, {h, up},
+                 h.type().withElement(attrs.weightedHidden ? ElementType::f32
+                                                           : attrs.hidden));
+    if (attrs.weightedHidden)
+      h = b.make(OpKind::MoeWeigh, {h, op.operand(op.numOperands() - 1)},
+                 h.type().withElement(attrs.hidden));
     Value y = product(h, weights - 1, false, op.result().type().element());
     op.result().replaceAllUsesWith(y);
     op.erase();

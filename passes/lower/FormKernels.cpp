@@ -139,11 +139,20 @@ void KernelFormer::absorbCast(OpList &ops) {
     ops.push_back(cast);
 }
 
+static bool isFfnActivation(const Operation &op) {
+  ActivationFn fn = op.attrs<ActivationAttrs>().fn;
+  return fn != ActivationFn::sigmoid && fn != ActivationFn::tanh;
+}
+
 void KernelFormer::gemm(Operation &op) {
   bool ragged = op.is(OpKind::MoeGroupedLinear);
   unsigned weight = ragged ? 3 : 1;
   OpList ops{&op};
-  if (Operation *activation = onlyReader(op, OpKind::Activation)) {
+  Operation *activation = onlyReader(op, OpKind::Activation);
+  // Products compute the functions of feed-forward networks only.
+  if (activation && !isFfnActivation(*activation))
+    activation = nullptr;
+  if (activation) {
     Operation *mul = onlyReader(*activation, OpKind::Mul);
     Operation *up = nullptr;
     if (mul) {

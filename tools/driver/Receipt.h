@@ -78,7 +78,7 @@ struct LayerReceipt {
   int64_t ties = 0;
   /// Probe tokens that chose each expert.
   std::vector<int64_t> load;
-  /// `bit-equal`, `exact` (within rounding), or `differs`.
+  /// `equal` (no bit differs), `exact` (within rounding), or `differs`.
   std::string measured;
   std::vector<MatrixReceipt> matrices;
   std::optional<CosineReceipt> cosine;
@@ -105,13 +105,45 @@ struct UpcycleReceipt {
   std::optional<FolderReport> folder;
 };
 
+/// A dense FFN, and what stands in its place in the upcycled program.
+struct BlockSite {
+  int64_t layer = 0;
+  /// The FFN of the dense program.
+  const Operation *dense = nullptr;
+  /// In the upcycled program: what the block reads, what it makes, and the ops
+  /// in between, among them these.
+  Value input, output;
+  std::vector<const Operation *> ops;
+  const Operation *route = nullptr, *experts = nullptr;
+};
+llvm::Expected<std::vector<BlockSite>> findSites(const Program &dense,
+                                                 const Program &sparse);
+
+struct ProbeOptions {
+  std::vector<int32_t> tokens;
+  /// Norms, cosines and singular values as well; they read every expert.
+  bool statistics = true;
+  /// The element type that matrices are written in, if it is not their own:
+  /// both models are rounded to it.
+  std::optional<ElementType> stored;
+  unsigned threads = 0;
+};
+
 /// Compares every MoE block of `sparse` with the FFN of `dense`, from whose
-/// forward pass over `tokens` the inputs are taken. Layer by layer and expert
+/// forward pass over the tokens the inputs are taken. Layer by layer and expert
 /// by expert, so that a few matrices are in memory at a time.
 llvm::Error probeLayers(const Module &dense, const Module &sparse,
-                        llvm::ArrayRef<int32_t> tokens, TensorReader &reader,
+                        const ProbeOptions &options, TensorReader &reader,
                         UpcycleReceipt &receipt,
                         llvm::function_ref<void(uint64_t, uint64_t)> progress);
+
+/// Fills `matrices`, `cosine` and `router` of the receipt's layers.
+llvm::Error measureWeights(llvm::ArrayRef<BlockSite> sites,
+                           TensorReader &reader, const ProbeOptions &options,
+                           UpcycleReceipt &receipt);
+
+/// Whether a layer's output error is no more than rounding.
+bool isRounding(const LayerReceipt &layer);
 
 /// An error for the first layer whose output error is above the promised bound:
 /// it names layer, bound and measured value.

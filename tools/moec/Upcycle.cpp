@@ -161,10 +161,12 @@ static llvm::Error run() {
   addFacts(module, recipe, receipt);
   receipt.options = module.facts["upcycle.options"];
   if (dense) {
-    MOEC_ASSIGN(std::vector<int32_t> tokens, probeTokens(module));
+    ProbeOptions options;
+    MOEC_ASSIGN(options.tokens, probeTokens(module));
+    options.threads = threads;
     Progress progress("probing layers");
     MOEC_TRY(probeLayers(
-        *dense, module, tokens, reader, receipt,
+        *dense, module, options, reader, receipt,
         [&](uint64_t done, uint64_t all) { progress.update(done, all); }));
     dense.reset();
   }

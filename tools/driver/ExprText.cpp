@@ -1,0 +1,77 @@
+#include "tools/driver/ExprText.h"
+
+#include "ir/support/Hash.h"
+#include "ir/weights/Materialize.h"
+#include "llvm/ADT/DenseSet.h"
+
+using namespace moec;
+
+static void append(const Expr &expr, size_t maxLength, std::string &text) {
+  if (text.size() > maxLength)
+    return;
+  if (expr.kind == ExprKind::Ref) {
+    text += "@" + expr.weight->name;
+    return;
+  }
+  text += exprName(expr.kind).str() + "(";
+  bool first = true;
+  auto comma = [&] { text += std::exchange(first, false) ? "" : ", "; };
+  if (expr.file) {
+    comma();
+    text += "@" + expr.file->name;
+  }
+  for (const ExprRef &arg : expr.args) {
+    comma();
+    append(*arg, maxLength, text);
+    if (text.size() > maxLength)
+      return;
+  }
+  std::string attrs = expr.attributes ? expr.attributes->str() : "";
+  if (!attrs.empty()) {
+    comma();
+    text += attrs;
+  }
+  text += ")";
+}
+
+std::string moec::exprText(const Expr &expr, size_t maxLength) {
+  std::string text;
+  append(expr, maxLength, text);
+  if (text.size() > maxLength) {
+    text.resize(maxLength);
+    text += " ...";
+  }
+  return text;
+}
+
+const std::string &ExprDigests::of(const Expr &expr) {
+  const Expr &at = resolve(expr);
+  if (auto found = known.find(&at); found != known.end())
+    return *found->second;
+  Sha256 hash;
+  hash.updateSized(exprName(at.kind));
+  hash.updateSized(at.attributes ? at.attributes->str() : "");
+  hash.updateSized(at.file ? at.file->name : "");
+  for (const ExprRef &arg : at.args)
+    hash.updateSized(of(*arg));
+  auto digest = hash.finish();
+  auto text = std::make_unique<std::string>(digest.begin(), digest.end());
+  return *(known[&at] = std::move(text));
+}
+
+std::vector<std::string> moec::sourcesOf(const Expr &expr) {
+  llvm::DenseSet<const Expr *> visited;
+  std::vector<std::string> sources;
+  std::vector<const Expr *> work{&expr};
+  while (!work.empty()) {
+    const Expr &at = resolve(*work.back());
+    work.pop_back();
+    if (!visited.insert(&at).second)
+      continue;
+    if (at.kind == ExprKind::Source)
+      sources.push_back(at.file->path + ": " + at.attrs<SourceAttrs>().key);
+    for (size_t i = at.args.size(); i-- > 0;)
+      work.push_back(at.args[i].get());
+  }
+  return sources;
+}
