@@ -8,6 +8,11 @@
 //   online softmax         new maximum, rescaled sum and accumulator
 //   accumulator += P V     rows share the loads of V
 //
+// With bf16 queries and caches, and products of bf16 pairs to make them with,
+// both products take two k at a time; P is rounded to bf16 for it. Pairs of
+// positions start at even ones; a slot whose pair a row does not see as a whole
+// is multiplied alone, in f32.
+//
 // Chunks start at multiples of a constant, and a row sees of each chunk the
 // slots that its own position admits, whether its neighbours see them or not:
 // a row's bits depend on its sequence only. Slots it does not see are never
@@ -18,12 +23,14 @@
 #include "codegen/cpu/Emitter.h"
 #include "codegen/cpu/Kernels.h"
 #include "codegen/cpu/Paging.h"
+#include "codegen/cpu/SmallProduct.h"
 #include "codegen/cpu/VectorMath.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/Support/MathExtras.h"
 
 #include <algorithm>
 #include <limits>
+#include <optional>
 #include <utility>
 
 using namespace llvm;
@@ -37,16 +44,6 @@ static constexpr int64_t kChunk = 128;
 
 namespace {
 
-/// c[row][column] = or += sum over k of a[row][k] * b[k][column], rows of a
-/// and c in scratch as f32.
-struct Product {
-  StringRef name;
-  int64_t columns;
-  ElementType element; ///< of b
-  int64_t aStride, bStride, cStride;
-  bool accumulates;
-};
-
 class AttentionEmitter {
 public:
   AttentionEmitter(Emitter &e, const AttentionSpec &spec);
@@ -54,13 +51,9 @@ public:
   uint64_t scratchBytes() const { return scratchEnd; }
 
 private:
-  void defineProduct(const Product &product, SmallVectorImpl<Function *> &);
-  void callProduct(const Product &product, ArrayRef<Function *> functions,
-                   Value *rows, Value *a, Value *b, Value *c, Value *count);
-  SmallVector<unsigned> rowSizes(int64_t partColumns) const;
-  int64_t partColumns(int64_t columns) const;
-
   void emitChunk(ArrayRef<Value *> arguments);
+  void emitValues(Value *row, Value *cache, Value *slot, Value *from,
+                  Value *to);
   Value *windowStart(Value *own);
   std::pair<Value *, Value *> seen(Value *own, Value *base);
   void emitSoftmax(Value *row, Value *begin, Value *end);
@@ -77,125 +70,70 @@ private:
   const AttentionSpec &spec;
   int64_t group; ///< query heads of a cache head
   int64_t chunk; ///< positions of one softmax step
+  bool pairs;    ///< bf16 products
   int64_t cacheBlockBytes, cacheHeadBytes;
-  int64_t qOffset, scoresOffset, sumOffset, statsOffset, scratchEnd;
-  int64_t qStride, scoresStride;
-  Product scores, values;
-  SmallVector<Function *> scoreFunctions, valueFunctions;
+  int64_t qOffset, scoresOffset, powersOffset, sumOffset, statsOffset;
+  int64_t listOffset;
+  int64_t qStride, scoresStride, powersStride, sumStride, scratchEnd;
+  std::optional<SmallProduct> scores, values, valuePairs, wholeBlocks;
   Function *chunkFunction = nullptr;
 };
+
+bool takesPairs(const Emitter &e, const AttentionSpec &spec) {
+  return e.level >= CpuLevel::Avx512Bf16 && spec.q == ElementType::bf16 &&
+         spec.cache == ElementType::bf16 && spec.headDim % 2 == 0 &&
+         SmallProduct::fitsPairs(spec.headDim) &&
+         SmallProduct::fitsPairs(spec.blockSize);
+}
 
 } // namespace
 
 AttentionEmitter::AttentionEmitter(Emitter &e, const AttentionSpec &spec)
     : e(e), spec(spec), group(spec.heads / spec.kvHeads),
-      chunk(std::max(kChunk / spec.blockSize, int64_t(1)) * spec.blockSize) {
+      chunk(std::max(kChunk / spec.blockSize, int64_t(1)) * spec.blockSize),
+      pairs(takesPairs(e, spec)) {
   int64_t bytes = blockBytes(spec.cache);
   cacheHeadBytes = spec.headDim * spec.blockSize * bytes;
   cacheBlockBytes = spec.kvHeads * cacheHeadBytes;
   int64_t rows = kTokensPerTile * group;
-  qStride = alignTo(spec.headDim * 4, 64);
+  qStride = alignTo(spec.headDim * (pairs ? 2 : 4), 64);
   scoresStride = alignTo(chunk * 4, 64);
+  powersStride = pairs ? alignTo(chunk * 2, 64) : 0;
+  sumStride = alignTo(spec.headDim * 4, 64);
   qOffset = 0;
   scoresOffset = qOffset + rows * qStride;
-  sumOffset = scoresOffset + rows * scoresStride;
-  statsOffset = sumOffset + rows * qStride;
-  scratchEnd = statsOffset + rows * 8;
-  scores = {"scores", spec.blockSize,         spec.cache,
-            qStride,  spec.blockSize * bytes, scoresStride,
-            false};
-  values = {"values",     spec.headDim,         spec.cache,
-            scoresStride, spec.headDim * bytes, qStride,
-            true};
-}
+  powersOffset = scoresOffset + rows * scoresStride;
+  sumOffset = powersOffset + rows * powersStride;
+  statsOffset = sumOffset + rows * sumStride;
+  listOffset = statsOffset + rows * 8;
+  scratchEnd = listOffset + chunk / spec.blockSize * 8;
 
-//===- Small products -----------------------------------------------------===//
-
-/// Columns that one function handles: up to four vectors.
-int64_t AttentionEmitter::partColumns(int64_t columns) const {
-  int64_t lanes = lanesDividing(columns, e.lanes);
-  int64_t most = e.registers == 32 ? 4 : 2;
-  while (columns / lanes % most)
-    --most;
-  return lanes * most;
-}
-
-SmallVector<unsigned> AttentionEmitter::rowSizes(int64_t part) const {
-  int64_t vectors = part / lanesDividing(part, e.lanes);
-  unsigned most = std::min<int64_t>((e.registers - 8) / vectors, 12);
-  if (e.registers == 16)
-    most = std::min(most, 6u);
-  SmallVector<unsigned> sizes;
-  for (; most > 1; most = (most + 1) / 2)
-    sizes.push_back(most);
-  sizes.push_back(1);
-  return sizes;
-}
-
-void AttentionEmitter::defineProduct(const Product &product,
-                                     SmallVectorImpl<Function *> &functions) {
-  int64_t part = partColumns(product.columns);
-  unsigned lanes = lanesDividing(part, e.lanes);
-  unsigned vectors = part / lanes;
-  unsigned bytes = blockBytes(product.element);
-  for (unsigned rows : rowSizes(part))
-    functions.push_back(e.define(
-        (product.name + Twine(rows)).str(), {e.ptr, e.ptr, e.ptr, e.i64},
-        [&](ArrayRef<Value *> arguments) {
-          Value *a = arguments[0], *b = arguments[1], *c = arguments[2];
-          auto place = [&](unsigned number) {
-            return e.offset(c, number / vectors * product.cStride +
-                                   number % vectors * lanes * 4);
-          };
-          Values sums;
-          for (unsigned number = 0; number < rows * vectors; ++number)
-            sums.push_back(product.accumulates
-                               ? e.loadRaw(e.f32, place(number), lanes, nullptr)
-                               : e.splat(0.0, lanes));
-          sums = e.loop(e.index(0), arguments[3], 1, sums,
-                        [&](Value *k, ArrayRef<Value *> carried) {
-                          Values next;
-                          Values columns;
-                          Value *bRow = e.element(b, k, product.bStride);
-                          for (unsigned v = 0; v < vectors; ++v)
-                            columns.push_back(e.loadFloats(
-                                product.element,
-                                e.offset(bRow, v * lanes * bytes), lanes));
-                          for (unsigned row = 0; row < rows; ++row) {
-                            Value *scalar =
-                                e.load(e.f32, e.offset(e.element(a, k, 4),
-                                                       row * product.aStride));
-                            Value *left = e.splat(scalar, lanes);
-                            for (unsigned v = 0; v < vectors; ++v)
-                              next.push_back(e.fma(left, columns[v],
-                                                   carried[row * vectors + v]));
-                          }
-                          return next;
-                        });
-          for (auto [number, sum] : enumerate(sums))
-            e.store(sum, place(number));
-        }));
-}
-
-void AttentionEmitter::callProduct(const Product &product,
-                                   ArrayRef<Function *> functions, Value *rows,
-                                   Value *a, Value *b, Value *c, Value *count) {
-  int64_t part = partColumns(product.columns);
-  Value *row = e.index(0);
-  for (auto [size, function] : zip_equal(rowSizes(part), functions)) {
-    Value *left = e.b.CreateSub(rows, row);
-    Value *end =
-        e.b.CreateAdd(row, e.mul(e.b.CreateUDiv(left, e.index(size)), size));
-    e.loop(row, end, size, [&](Value *at) {
-      for (int64_t column = 0; column < product.columns; column += part)
-        e.call(function,
-               {e.element(a, at, product.aStride),
-                e.offset(b, column * blockBytes(product.element)),
-                e.offset(e.element(c, at, product.cStride), column * 4),
-                count});
-    });
-    row = end;
+  ProductShape shape;
+  shape.name = "scores";
+  shape.columns = spec.blockSize;
+  shape.element = spec.cache;
+  shape.aStride = qStride;
+  shape.bStride = spec.blockSize * bytes;
+  shape.cStride = scoresStride;
+  shape.pairs = pairs;
+  scores.emplace(e, shape);
+  shape.name = "values";
+  shape.columns = spec.headDim;
+  shape.aStride = scoresStride;
+  shape.bStride = spec.headDim * bytes;
+  shape.cStride = sumStride;
+  shape.accumulates = true;
+  shape.pairs = false;
+  values.emplace(e, shape);
+  if (pairs) {
+    shape.name = "pairs";
+    shape.aStride = powersStride;
+    shape.pairs = true;
+    valuePairs.emplace(e, shape);
   }
+  shape.name = "blocks";
+  shape.listedSteps = spec.blockSize / (pairs ? 2 : 1);
+  wholeBlocks.emplace(e, shape);
 }
 
 //===- One chunk of positions ---------------------------------------------===//
@@ -230,29 +168,40 @@ void AttentionEmitter::emitSoftmax(Value *row, Value *begin, Value *end) {
                        e.laneMask(b.CreateSub(end, slot), lanes));
   };
   auto scoresAt = [&](Value *slot) { return e.element(scoreRow, slot, 4); };
+  auto load = [&](Value *slot) {
+    return e.loadRaw(e.f32, scoresAt(slot), lanes, nullptr);
+  };
   // NaN is not larger than anything: it shows in the sum.
   auto larger = [&](Value *most, Value *x) {
     return b.CreateSelect(b.CreateFCmpOGT(x, most), x, most);
   };
   double inf = std::numeric_limits<double>::infinity();
   Value *least = e.splat(-inf, lanes);
-  Value *most =
-      e.loop(first, end, lanes, {least},
-             [&](Value *slot, ArrayRef<Value *> most) -> Values {
-               Value *x = e.loadRaw(e.f32, scoresAt(slot), lanes, nullptr);
-               return {larger(most[0], b.CreateSelect(mask(slot), x, least))};
-             })[0];
+  // Slots that the row does not see get a score of -infinity.
+  Value *most = e.loop(first, end, lanes, {least},
+                       [&](Value *slot, ArrayRef<Value *> most) -> Values {
+                         Value *x = load(slot);
+                         if (pairs)
+                           x = b.CreateFMul(x, e.splat(spec.scale, lanes));
+                         x = b.CreateSelect(mask(slot), x, least);
+                         e.store(x, scoresAt(slot));
+                         return {larger(most[0], x)};
+                       })[0];
   Value *maximum = larger(oldMaximum, e.maxLanes(most));
   Value *top = e.splat(maximum, lanes);
-  Value *sums =
-      e.loop(first, end, lanes, {e.splat(0.0, lanes)},
-             [&](Value *slot, ArrayRef<Value *> sum) -> Values {
-               Value *x = e.loadRaw(e.f32, scoresAt(slot), lanes, nullptr);
-               Value *power = emitExp(e, b.CreateFSub(x, top));
-               power = b.CreateSelect(mask(slot), power, e.splat(0.0, lanes));
-               e.store(power, scoresAt(slot));
-               return {b.CreateFAdd(sum[0], power)};
-             })[0];
+  Value *powers = pairs ? rowAt(powersOffset, row, powersStride) : nullptr;
+  Value *sums = e.loop(first, end, lanes, {e.splat(0.0, lanes)},
+                       [&](Value *slot, ArrayRef<Value *> sum) -> Values {
+                         Value *x = load(slot);
+                         Value *power = emitExp(e, b.CreateFSub(x, top));
+                         power = b.CreateSelect(b.CreateFCmpUNE(x, least),
+                                                power, e.splat(0.0, lanes));
+                         e.store(power, scoresAt(slot));
+                         if (pairs)
+                           e.storeFloats(ElementType::bf16, power,
+                                         e.element(powers, slot, 2));
+                         return {b.CreateFAdd(sum[0], power)};
+                       })[0];
   Value *oldSum = e.load(e.f32, e.offset(stats, 4));
   // Where the maximum stays, the factor is exactly 1.
   Value *scaledSum = e.ifElse(
@@ -260,7 +209,7 @@ void AttentionEmitter::emitSoftmax(Value *row, Value *begin, Value *end) {
       [&]() -> Values {
         Value *alpha =
             emitExp(e, e.splat(b.CreateFSub(oldMaximum, maximum), e.lanes));
-        Value *accumulator = rowAt(sumOffset, row, qStride);
+        Value *accumulator = rowAt(sumOffset, row, sumStride);
         e.columns(spec.headDim, [&](Value *column, Value *mask) {
           Value *at = e.element(accumulator, column, 4);
           Value *x = e.loadFloats(ElementType::f32, at, e.lanes, mask);
@@ -272,6 +221,34 @@ void AttentionEmitter::emitSoftmax(Value *row, Value *begin, Value *end) {
       },
       [&]() -> Values { return {oldSum}; })[0];
   e.store(b.CreateFAdd(scaledSum, e.sumLanes(sums)), e.offset(stats, 4));
+}
+
+/// Adds slots [from, to) of a block, which begins at `slot` of the chunk, to
+/// the accumulators of a token's rows, which begin at `row`.
+void AttentionEmitter::emitValues(Value *row, Value *cache, Value *slot,
+                                  Value *from, Value *to) {
+  IRBuilder<> &b = e.b;
+  Value *rows = e.index(group), *sums = rowAt(sumOffset, row, sumStride);
+  int64_t cacheRow = spec.headDim * blockBytes(spec.cache);
+  auto add = [&](Value *at, Value *count) {
+    Value *powers = e.element(rowAt(scoresOffset, row, scoresStride),
+                              b.CreateAdd(slot, at), 4);
+    values->call(rows, powers, e.element(cache, at, cacheRow), sums, count);
+  };
+  if (!pairs) {
+    add(from, b.CreateSub(to, from));
+    return;
+  }
+  Value *begin = b.CreateAnd(e.add(from, 1), e.index(-2));
+  Value *end = b.CreateAnd(to, e.index(-2));
+  e.ifThen(b.CreateTrunc(from, e.i1), [&] { add(from, e.index(1)); });
+  e.ifThen(b.CreateICmpSLT(begin, end), [&] {
+    Value *powers = e.element(rowAt(powersOffset, row, powersStride),
+                              b.CreateAdd(slot, begin), 2);
+    valuePairs->call(rows, powers, e.element(cache, begin, cacheRow), sums,
+                     b.CreateLShr(b.CreateSub(end, begin), 1));
+  });
+  e.ifThen(b.CreateTrunc(to, e.i1), [&] { add(end, e.index(1)); });
 }
 
 /// (head, sequence, first position of the chunk, position of the first token,
@@ -287,25 +264,19 @@ void AttentionEmitter::emitChunk(ArrayRef<Value *> arguments) {
   auto [commonBegin, unionEnd] = seen(last, base);
   Paging pages = paging();
   Value *firstBlock = b.CreateUDiv(base, blockSize);
-  // Calls `body(the cache head's block, its first slot of the chunk)` for the
-  // blocks that any row sees.
-  auto forBlocks = [&](unsigned buffer,
-                       function_ref<void(Value *, Value *)> body) {
-    Value *from = b.CreateUDiv(unionBegin, blockSize);
-    e.loop(from, e.ceilDiv(unionEnd, spec.blockSize), 1, [&](Value *number) {
-      Value *block = pages.block(e, sequence, b.CreateAdd(firstBlock, number));
-      Value *cache =
-          e.offset(e.element(e.buffer(buffer), block, cacheBlockBytes),
-                   e.mul(head, cacheHeadBytes));
-      body(cache, e.mul(number, spec.blockSize));
-    });
+  auto cacheOf = [&](unsigned buffer, Value *number) {
+    Value *block = pages.block(e, sequence, b.CreateAdd(firstBlock, number));
+    return e.offset(e.element(e.buffer(buffer), block, cacheBlockBytes),
+                    e.mul(head, cacheHeadBytes));
   };
+  Value *begin = b.CreateUDiv(unionBegin, blockSize);
+  Value *end = e.ceilDiv(unionEnd, spec.blockSize);
   // Scores of slots that a row does not see are made and not used.
-  forBlocks(1, [&](Value *keys, Value *slot) {
-    callProduct(scores, scoreFunctions, rows, rowAt(qOffset, zero, qStride),
-                keys,
-                e.element(rowAt(scoresOffset, zero, scoresStride), slot, 4),
-                e.index(spec.headDim));
+  e.loop(begin, end, 1, [&](Value *number) {
+    Value *slot = e.mul(number, spec.blockSize);
+    scores->call(rows, rowAt(qOffset, zero, qStride), cacheOf(1, number),
+                 e.element(rowAt(scoresOffset, zero, scoresStride), slot, 4),
+                 e.index(pairs ? spec.headDim / 2 : spec.headDim));
   });
   e.loop(zero, rows, 1, [&](Value *row) {
     Value *own = b.CreateAdd(position, b.CreateUDiv(row, e.index(group)));
@@ -313,37 +284,38 @@ void AttentionEmitter::emitChunk(ArrayRef<Value *> arguments) {
     e.ifThen(b.CreateICmpSLT(begin, end),
              [&, begin = begin, end = end] { emitSoftmax(row, begin, end); });
   });
-  forBlocks(2, [&, commonBegin = commonBegin,
-                commonEnd = commonEnd](Value *cache, Value *slot) {
-    auto add = [&](Value *row, Value *rows, Value *from, Value *count) {
-      Value *powers = e.element(rowAt(scoresOffset, row, scoresStride),
-                                b.CreateAdd(slot, from), 4);
-      callProduct(values, valueFunctions, rows, powers,
-                  e.element(cache, from, values.bStride),
-                  rowAt(sumOffset, row, qStride), count);
-    };
-    Value *allSee =
-        b.CreateAnd(b.CreateICmpSLE(commonBegin, slot),
-                    b.CreateICmpSLE(e.add(slot, spec.blockSize), commonEnd));
-    e.ifElse(
-        allSee,
-        [&] {
-          add(zero, rows, zero, blockSize);
-          return Values();
-        },
-        [&] {
-          e.loop(zero, count, 1, [&](Value *number) {
-            auto [begin, end] = seen(b.CreateAdd(position, number), base);
-            Value *from = e.max(b.CreateSub(begin, slot), zero);
-            Value *to = e.min(b.CreateSub(end, slot), blockSize);
-            e.ifThen(b.CreateICmpSLT(from, to), [&] {
-              add(e.mul(number, group), e.index(group), from,
-                  b.CreateSub(to, from));
-            });
-          });
-          return Values();
-        });
+  // Blocks that some rows see in part, row by row.
+  auto partly = [&](Value *number) {
+    Value *cache = cacheOf(2, number);
+    Value *slot = e.mul(number, spec.blockSize);
+    e.loop(zero, count, 1, [&](Value *token) {
+      auto [begin, end] = seen(b.CreateAdd(position, token), base);
+      Value *from = e.max(b.CreateSub(begin, slot), zero);
+      Value *to = e.min(b.CreateSub(end, slot), blockSize);
+      e.ifThen(b.CreateICmpSLT(from, to),
+               [&] { emitValues(e.mul(token, group), cache, slot, from, to); });
+    });
+  };
+  // Between them, blocks that all rows see.
+  Value *wholeBegin =
+      e.min(e.max(e.ceilDiv(commonBegin, spec.blockSize), begin), end);
+  Value *wholeEnd =
+      e.max(b.CreateSDiv(e.max(commonEnd, zero), blockSize), wholeBegin);
+  e.loop(begin, wholeBegin, 1, partly);
+  e.ifThen(b.CreateICmpSLT(wholeBegin, wholeEnd), [&] {
+    Value *list = e.offset(e.scratch, listOffset);
+    e.loop(wholeBegin, wholeEnd, 1, [&](Value *number) {
+      e.store(cacheOf(2, number),
+              e.element(list, b.CreateSub(number, wholeBegin), 8), 8);
+    });
+    Value *slot = e.mul(wholeBegin, spec.blockSize);
+    Value *powers =
+        pairs ? e.element(rowAt(powersOffset, zero, powersStride), slot, 2)
+              : e.element(rowAt(scoresOffset, zero, scoresStride), slot, 4);
+    wholeBlocks->call(rows, powers, list, rowAt(sumOffset, zero, sumStride),
+                      b.CreateSub(wholeEnd, wholeBegin));
   });
+  e.loop(wholeEnd, end, 1, partly);
 }
 
 //===- Runs of tokens -----------------------------------------------------===//
@@ -366,13 +338,17 @@ void AttentionEmitter::emitRun(Value *head, Value *token, Value *sequence,
   e.loop(e.index(0), rows, 1, [&](Value *row) {
     Value *from = rowOf(0, spec.q, row);
     Value *to = rowAt(qOffset, row, qStride);
-    Value *sum = rowAt(sumOffset, row, qStride);
+    Value *sum = rowAt(sumOffset, row, sumStride);
     e.columns(spec.headDim, [&](Value *column, Value *mask) {
       Value *x = e.loadFloats(
           spec.q, e.element(from, column, blockBytes(spec.q)), e.lanes, mask);
-      e.storeFloats(ElementType::f32,
-                    b.CreateFMul(x, e.splat(spec.scale, e.lanes)),
-                    e.element(to, column, 4), mask);
+      // Pairs are scaled once they are multiplied.
+      if (pairs)
+        e.storeFloats(spec.q, x, e.element(to, column, 2), mask);
+      else
+        e.storeFloats(ElementType::f32,
+                      b.CreateFMul(x, e.splat(spec.scale, e.lanes)),
+                      e.element(to, column, 4), mask);
       e.storeFloats(ElementType::f32, e.splat(0.0, e.lanes),
                     e.element(sum, column, 4), mask);
     });
@@ -389,7 +365,7 @@ void AttentionEmitter::emitRun(Value *head, Value *token, Value *sequence,
   });
 
   e.loop(e.index(0), rows, 1, [&](Value *row) {
-    Value *from = rowAt(sumOffset, row, qStride);
+    Value *from = rowAt(sumOffset, row, sumStride);
     Value *to = rowOf(6, spec.out, row);
     Value *total = e.load(e.f32, e.offset(rowAt(statsOffset, row, 8), 4));
     e.columns(spec.headDim, [&](Value *column, Value *mask) {
@@ -403,8 +379,11 @@ void AttentionEmitter::emitRun(Value *head, Value *token, Value *sequence,
 
 void AttentionEmitter::emit() {
   IRBuilder<> &b = e.b;
-  defineProduct(scores, scoreFunctions);
-  defineProduct(values, valueFunctions);
+  scores->define();
+  values->define();
+  if (valuePairs)
+    valuePairs->define();
+  wholeBlocks->define();
   chunkFunction =
       e.define("chunk", SmallVector<Type *>(5, e.i64),
                [&](ArrayRef<Value *> arguments) { emitChunk(arguments); });

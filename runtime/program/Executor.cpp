@@ -356,10 +356,12 @@ llvm::Error Executor::launchAll(Binding &binding) {
       LaunchProfile &entry = profileTable->entries[{binding.program, i}];
       entry.program = binding.program;
       entry.launch = i;
-      ++entry.runs;
-      entry.seconds += std::chrono::duration<double>(
+      double seconds = std::chrono::duration<double>(
                            std::chrono::steady_clock::now() - start)
                            .count();
+      entry.least = entry.runs ? std::min(entry.least, seconds) : seconds;
+      entry.seconds += seconds;
+      ++entry.runs;
     }
     if (checkNan)
       MOEC_TRY(findNan(binding, i));

@@ -68,6 +68,7 @@ struct LaunchProfile {
   unsigned launch = 0;
   uint64_t runs = 0;
   double seconds = 0;
+  double least = 0; ///< of one run
 };
 
 /// Inputs of a run in the signature's order; an empty one is as good as zero

@@ -44,9 +44,20 @@ def write(path, facts, tensors, kind, more=()):
     writer.close()
 
 
+def prompt_ids(size):
+    """What `moec bench` feeds too: the prompt, and a token for each step."""
+    return [(i * 2654435761 + 12345) % size for i in range(PREFILL)]
+
+
+def step_id(size, i):
+    return (i * 7919 + 31) % size
+
+
 def balance(folder):
-    """Gives every layer a router that uses its experts about equally, since an
-    untrained one on untrained experts sends most tokens to a few."""
+    """Gives every layer a router that uses its experts about equally on the
+    tokens of a run, since an untrained one on untrained experts sends most of
+    them to a few. A layer sees what the layers before it make once they are
+    balanced."""
     import torch
     import transformers
 
@@ -56,26 +67,30 @@ def balance(folder):
 
     def calibrate(layer):
         def hook(block, arguments):
-            x = arguments[0].reshape(-1, arguments[0].shape[-1])
+            # As a bf16 program has them.
+            x = arguments[0].reshape(-1, arguments[0].shape[-1]).bfloat16().float()
             mean = x.mean(0)
-            spread = x - mean
-            # Random directions of equal variance that do not see the mean, and
-            # one that sees nothing else, which serves as a bias.
-            axes = torch.linalg.svd(spread, full_matrices=False)
-            keep = 64
+            axes = torch.linalg.svd(x - mean, full_matrices=False)
+            # Random directions of equal variance that do not see the mean.
+            keep = 16
             whiten = axes.Vh[:keep].T / axes.S[:keep] * len(x) ** 0.5
             rows = torch.randn(8, keep) @ whiten.T / keep**0.5
-            direction = mean / (mean @ mean)
+            # One that is about 1 for every token serves as a bias.
+            gram = x.T @ x
+            ridge = 0.1 * gram.diagonal().mean() * torch.eye(len(gram))
+            direction = torch.linalg.solve(gram + ridge, x.sum(0))
             rows -= torch.outer(rows @ mean, direction)
-            logits, along = x @ rows.T, (x @ direction)[:, None]
             bias = torch.zeros(8)
-            for step in range(300):
-                best = (logits + along * bias).topk(2).indices.flatten()
-                load = torch.bincount(best, minlength=8) / len(x) * 4 - 1
+            best_weight, best_worst = None, float("inf")
+            for step in range(600):
+                weight = (rows + torch.outer(bias, direction)).bfloat16().float()
+                chosen = (x @ weight.T).topk(2).indices.flatten()
+                load = torch.bincount(chosen, minlength=8) / len(x) * 4 - 1
+                if load.abs().max() < best_worst:
+                    best_weight, best_worst = weight, load.abs().max()
                 bias -= 0.3 * 0.99**step * load
-            weight = rows + torch.outer(bias, direction)
-            block.gate.weight.data.copy_(weight)
-            tensors[f"model.layers.{layer}.block_sparse_moe.gate.weight"] = weight
+            block.gate.weight.data.copy_(best_weight)
+            tensors[f"model.layers.{layer}.block_sparse_moe.gate.weight"] = best_weight
 
         return hook
 
@@ -83,16 +98,17 @@ def balance(folder):
     for n, layer in enumerate(model.model.layers):
         layer.mlp.register_forward_pre_hook(calibrate(n))
     size = model.config.vocab_size
-    prompt = [((i * 2654435761) % 2**64 + 12345) % size for i in range(PREFILL)]
+    ids = prompt_ids(size) + [step_id(size, i) for i in range(DECODE)]
     with torch.no_grad():
-        model(torch.tensor([prompt + torch.randint(0, size, (PREFILL,)).tolist()]))
+        model(torch.tensor([ids]))
     # The module reads tensors where they lie: the same order and sizes.
     with open(path, "r+b") as file:
         start = 8 + int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(start - 8))
         for name, tensor in tensors.items():
             file.seek(start + header[name]["data_offsets"][0])
-            file.write(tensor.contiguous().numpy().tobytes())
+            kind = {"F32": torch.float32, "BF16": torch.bfloat16}[header[name]["dtype"]]
+            file.write(tensor.to(kind).contiguous().view(torch.uint8).numpy().tobytes())
 
 
 def make(source, out):
@@ -109,7 +125,7 @@ def make(source, out):
         write(out / f"dense-{kind}.gguf", facts, tensors.items, kind)
     folder = out / "experts"
     if not folder.exists():
-        common.moec("upcycle", source, "-o", folder, "--init", "noise", "--noise-replace", "--noise-std", 0.04,
+        common.moec("upcycle", source, "-o", folder, "--init", "noise", "--noise-relative", "--noise-std", 0.05,
                     "--experts", 8, "--top-k", 2, "--probe", "", "--dtype", "bf16")  # fmt: skip
         balance(folder)
     files = [safe_open(path, "pt") for path in sorted(folder.glob("*.safetensors"))]
@@ -151,7 +167,7 @@ def peer(path):
     params.n_threads = params.n_threads_batch = THREADS
     context = lc.llama_init_from_model(model, params)
     size = lc.llama_vocab_n_tokens(lc.llama_model_get_vocab(model))
-    prompt = [(i * 2654435761 + 12345) % size for i in range(PREFILL)]
+    prompt = prompt_ids(size)
     batch = lc.llama_batch_init(PREFILL, 0, 1)
 
     def feed(tokens, start):
@@ -169,7 +185,7 @@ def peer(path):
         feed(prompt, 0)
         middle = time.perf_counter()
         for i in range(DECODE):
-            feed([(i * 7919 + 31) % size], PREFILL + i)
+            feed([step_id(size, i)], PREFILL + i)
         end = time.perf_counter()
     info = lc.llama_print_system_info().decode()
     print(json.dumps({"prefill": PREFILL / (middle - start), "decode": DECODE / (end - middle), "system": info}))

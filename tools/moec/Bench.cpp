@@ -62,26 +62,57 @@ static double now() {
   return duration<double>(steady_clock::now().time_since_epoch()).count();
 }
 
-static void printProfile(Session &session) {
-  std::vector<LaunchProfile> launches = session.executor().profile();
-  llvm::StringMap<std::pair<double, uint64_t>> byLaunch;
-  for (const LaunchProfile &launch : launches) {
-    auto &entry = byLaunch[launchName(*launch.program, launch.launch)];
-    entry.first += launch.seconds;
-    entry.second += launch.runs;
-  }
-  std::vector<std::pair<std::string, std::pair<double, uint64_t>>> sorted;
-  for (auto &entry : byLaunch)
+namespace {
+/// What a kernel or a launch cost; `least` adds up the launches' fastest runs.
+struct Cost {
+  double seconds = 0;
+  double least = 0;
+  uint64_t runs = 0;
+};
+} // namespace
+
+/// The names with the largest costs, at most `most` of them.
+static void printCosts(const char *what, unsigned most,
+                       const llvm::StringMap<Cost> &costs) {
+  std::vector<std::pair<std::string, Cost>> sorted;
+  double all = 0;
+  for (auto &entry : costs) {
     sorted.push_back({entry.first().str(), entry.second});
-  llvm::sort(sorted,
-             [](auto &a, auto &b) { return a.second.first > b.second.first; });
-  if (sorted.size() > 40)
-    sorted.resize(40);
-  Table table({"launch", "runs", "time", "each"});
-  for (auto &[name, cost] : sorted)
-    table.addRow({name, std::to_string(cost.second), formatSeconds(cost.first),
-                  formatSeconds(cost.first / cost.second)});
+    all += entry.second.seconds;
+  }
+  llvm::sort(sorted, [](auto &a, auto &b) {
+    return a.second.seconds > b.second.seconds;
+  });
+  if (sorted.size() > most)
+    sorted.resize(most);
+  Table table({what, "runs", "time", "each", "fastest run", "share"});
+  for (auto &[name, cost] : sorted) {
+    std::string share;
+    llvm::raw_string_ostream(share)
+        << llvm::format("%.1f%%", 100 * cost.seconds / all);
+    table.addRow({name, std::to_string(cost.runs), formatSeconds(cost.seconds),
+                  formatSeconds(cost.seconds / cost.runs),
+                  formatSeconds(cost.least), share});
+  }
+  llvm::outs() << "\n";
   table.print(llvm::outs());
+}
+
+static void printProfile(const LoadedPlan &plan, Session &session) {
+  llvm::StringMap<Cost> byKernel, byLaunch;
+  for (const LaunchProfile &launch : session.executor().profile()) {
+    unsigned kernel = launch.program->launches()->Get(launch.launch)->kernel();
+    std::string name = launch.program->name()->str() + ": " +
+                       plan.variant().kernels()->Get(kernel)->name()->str();
+    for (Cost *cost : {&byKernel[name],
+                       &byLaunch[launchName(*launch.program, launch.launch)]}) {
+      cost->seconds += launch.seconds;
+      cost->least += launch.least;
+      cost->runs += launch.runs;
+    }
+  }
+  printCosts("kernel", 40, byKernel);
+  printCosts("launch", 20, byLaunch);
 }
 
 static llvm::Error run() {
@@ -105,20 +136,18 @@ static llvm::Error run() {
   Samples prefillRate, decodeRate, bandwidth;
   for (unsigned run = 0; run <= runs; ++run) {
     MOEC_TRY(session->resetCounters());
-    if (run && profile)
+    if (run == 1 && profile)
       session->executor().setProfile(true);
     SequenceId sequence = session->beginSequence();
     double start = now();
-    MOEC_ASSIGN(auto logits, session->prefill(sequence, prompt));
+    MOEC_TRY(session->prefill(sequence, prompt).takeError());
     double prefilled = now();
-    int32_t token = int32_t(std::max_element(logits.begin(), logits.end()) -
-                            logits.begin());
     for (int64_t i = 0; i < decode; ++i) {
+      // The same for every model and program, so that runs compare.
+      int32_t token =
+          int32_t((uint64_t(i) * 7919 + 31) % uint64_t(loaded->vocabulary()));
       SequenceChunk chunk{sequence, token, WantedLogits::last};
-      MOEC_ASSIGN(auto next, session->forward(chunk));
-      // A token that depends on the last one, spread over the vocabulary.
-      int64_t best = std::max_element(next.begin(), next.end()) - next.begin();
-      token = int32_t((best * 31 + i * 7919) % loaded->vocabulary());
+      MOEC_TRY(session->forward(chunk).takeError());
     }
     double decoded = now();
     session->endSequence(sequence);
@@ -131,15 +160,17 @@ static llvm::Error run() {
     bandwidth.values.push_back(readBytes / 1e9);
   }
   MOEC_ASSIGN(auto counters, session->expertCounters());
-  // Largest deviation of an expert's load from the mean, over all layers.
-  double skew = 0;
+  // Largest deviation of an expert's load from the mean, by layer.
+  std::vector<double> skews;
   for (auto &counter : counters) {
-    double mean = 0;
+    double mean = 0, skew = 0;
     for (int64_t count : counter.counts)
       mean += double(count) / counter.counts.size();
     for (int64_t count : counter.counts)
       skew = std::max(skew, std::abs(count / mean - 1));
+    skews.push_back(skew);
   }
+  double skew = skews.empty() ? 0 : *llvm::max_element(skews);
   uint64_t weightBytes = loaded->loadedPlan()->weightBytes();
   std::string variant = loaded->loadedPlan()->variant().name()->str();
   if (json) {
@@ -153,8 +184,10 @@ static llvm::Error run() {
                               {"load_seconds", loaded->loadSeconds()}};
     if (decode)
       answer["decode_tokens_per_second"] = decodeRate.json();
-    if (!counters.empty())
+    if (!counters.empty()) {
       answer["expert_load_deviation"] = skew;
+      answer["expert_load_deviation_by_layer"] = llvm::json::Array(skews);
+    }
     printJson(std::move(answer));
     return llvm::Error::success();
   }
@@ -175,10 +208,8 @@ static llvm::Error run() {
     table.addRow({"expert load, largest deviation", text});
   }
   table.print(llvm::outs());
-  if (profile) {
-    llvm::outs() << "\n";
-    printProfile(*session);
-  }
+  if (profile)
+    printProfile(*loaded->loadedPlan(), *session);
   return llvm::Error::success();
 }
 
