@@ -154,13 +154,14 @@ std::optional<MoeBlockView> moec::matchMoeBlock(Operation &experts) {
       !experts.result().users()[0]->is(OpKind::MoeCombine))
     return std::nullopt;
   view.combine = experts.result().users()[0];
-  // The weight applies once: to the hidden block or to the output.
+  // The weight applies once at most: to the hidden block or to the output.
   Value weight = view.route->result(2);
   bool hidden = experts.attrs<FfnAttrs>().weightedHidden;
   unsigned last = experts.numOperands() - 1;
+  bool output = view.combine->numOperands() == 3;
   if (view.combine->operand(1) != view.route->result(0) ||
-      view.combine->numOperands() != (hidden ? 2 : 3) ||
-      (hidden ? experts.operand(last) : view.combine->operand(2)) != weight)
+      (hidden && (output || experts.operand(last) != weight)) ||
+      (output && view.combine->operand(2) != weight))
     return std::nullopt;
   for (Operation *user : view.route->result(1).users())
     if (user->is(OpKind::MoeCount))

@@ -34,14 +34,23 @@ struct Exactness {
   /// Of ||moe - dense|| / ||dense|| of a block that computes in f32; infinite
   /// where nothing is promised.
   double bound = 0;
+  /// What that error is by the formula, for an estimate: 0 where exact,
+  /// infinite where the formula does not say.
+  double predicted = 0;
   /// In words: what it rests on, or what stands in the way.
   std::string reason;
 };
 
-/// What the first step of an FFN that was upcycled so promises. `weights` is
-/// the element type that the experts are stored in: factors that are no powers
-/// of two are rounded there.
+/// What the first step of an FFN of `width` neurons (0: not known) that was
+/// upcycled so promises. `weights` is the element type that the experts are
+/// stored in: factors that are no powers of two are rounded there.
 Exactness promisedExactness(const UpcycleOptions &options, const FfnAttrs &ffn,
-                            ElementType weights = ElementType::f32);
+                            ElementType weights = ElementType::f32,
+                            int64_t width = 0);
+
+/// The relative error of a hidden layer when Megatron's scaling makes up for
+/// the factor `total`: the largest over the deviation of normally distributed
+/// arguments of the activation (spec 2.3, note i).
+double megatronError(ActivationFn fn, double total, bool gated);
 
 } // namespace moec

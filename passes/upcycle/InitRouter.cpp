@@ -2,20 +2,24 @@
 //
 // Spec 1.2: `uniform` is torch_rand_002, zero-mean uniform of the given
 // deviation; `normal` as in spec 4.8; `zero` makes every tie go to the lowest
-// experts.
+// experts; `calibrated` is what the calibration step found.
+//
+// A virtual group has one row for the G experts of each copy of the FFN (2.2).
 //
 //===----------------------------------------------------------------------===//
 
+#include "passes/upcycle/Neurons.h"
 #include "passes/upcycle/Upcycle.h"
 
 #include <cmath>
 
 using namespace moec;
 
-llvm::Expected<ExprRef> moec::initRouter(const UpcycleOptions &options,
-                                         const std::string &name,
-                                         int64_t hidden) {
-  std::vector<int64_t> shape{options.experts, hidden};
+static llvm::Expected<ExprRef> initRows(const UpcycleOptions &options,
+                                        const Module &module, int64_t layer,
+                                        const std::string &name, int64_t rows,
+                                        int64_t hidden) {
+  std::vector<int64_t> shape{rows, hidden};
   switch (options.routerInit) {
   case RouterInit::uniform: {
     auto attrs = std::make_unique<UniformAttrs>();
@@ -36,13 +40,33 @@ llvm::Expected<ExprRef> moec::initRouter(const UpcycleOptions &options,
     attrs->weight = name;
     return Expr::make(ExprKind::Normal, {}, std::move(attrs));
   }
-  case RouterInit::zero: {
-    auto attrs = std::make_unique<FillAttrs>();
-    attrs->shape = shape;
-    return Expr::make(ExprKind::Fill, {}, std::move(attrs));
+  case RouterInit::zero:
+    return zeros(shape);
+  case RouterInit::calibrated: {
+    MOEC_ASSIGN(SourceFile * file,
+                calibrationFile(module, "router_init=calibrated"));
+    auto attrs = std::make_unique<SourceAttrs>();
+    attrs->key = "layers." + std::to_string(layer) + ".router";
+    attrs->shape = {options.experts, hidden};
+    MOEC_ASSIGN(ExprRef found, Expr::make(ExprKind::Source, {},
+                                          std::move(attrs), nullptr, file));
+    return sliced(std::move(found), 0, 0, rows);
   }
-  case RouterInit::calibrated:
-    break;
   }
   llvm_unreachable("every router init has an expression");
+}
+
+llvm::Expected<ExprRef> moec::initRouter(const UpcycleOptions &options,
+                                         const Module &module, int64_t layer,
+                                         const std::string &name,
+                                         int64_t hidden) {
+  int64_t each =
+      options.init == InitPolicy::virtual_group ? options.granularity : 1;
+  MOEC_ASSIGN(ExprRef rows, initRows(options, module, layer, name,
+                                     options.experts / each, hidden));
+  if (each == 1)
+    return rows;
+  auto attrs = std::make_unique<RepeatAttrs>();
+  attrs->each = each;
+  return Expr::make(ExprKind::Repeat, {rows}, std::move(attrs));
 }

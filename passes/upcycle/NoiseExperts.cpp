@@ -1,30 +1,36 @@
 //===- NoiseExperts.cpp - the dense FFN with noise ------------------------===//
 //
 // Spec 1.3, RNU: normal noise on a share of the neurons of each matrix, the set
-// drawn for each matrix and expert.
+// drawn for each matrix and expert; added, or in the place of the weights.
+// Biases stay.
 //
 //===----------------------------------------------------------------------===//
 
+#include "passes/upcycle/Neurons.h"
 #include "passes/upcycle/Upcycle.h"
 
 using namespace moec;
 
-llvm::Expected<ExprRef> moec::noiseExpert(const UpcycleOptions &options,
-                                          const ExpertMatrix &matrix,
+llvm::Expected<ExprRef> moec::noiseExpert(const DenseFfn &ffn,
+                                          const DenseMatrix &matrix,
                                           int64_t expert) {
+  const UpcycleOptions &options = ffn.options;
+  MOEC_ASSIGN(ExprRef dense, routedNeurons(ffn, matrix, expert));
+  if (matrix.bias)
+    return dense;
   auto attrs = std::make_unique<NoiseAttrs>();
   attrs->deviation = options.noiseStd;
   attrs->relative = options.noiseRelative;
   attrs->replace = options.noiseReplace;
   attrs->axis = matrix.neuronAxis;
   attrs->count = options.noiseRatio < 1
-                     ? int64_t(matrix.neurons() * options.noiseRatio)
+                     ? int64_t(dense->type.dim(matrix.neuronAxis).constant() *
+                               options.noiseRatio)
                      : -1;
   attrs->seed = options.seed;
   attrs->weight = matrix.bank;
   attrs->matrix = matrix.matrix;
   attrs->expert = expert;
-  MOEC_ASSIGN(ExprRef dense, refTo(matrix.dense));
-  return Expr::make(ExprKind::Noise, {dense}, std::move(attrs), nullptr,
-                    nullptr, matrix.dense->loc);
+  MOEC_ASSIGN(dense, readable(dense));
+  return Expr::make(ExprKind::Noise, {dense}, std::move(attrs));
 }

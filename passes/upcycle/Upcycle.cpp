@@ -18,61 +18,51 @@
 #include "ir/ops/MoeBlock.h"
 #include "ir/ops/OpInfo.h"
 #include "passes/Passes.h"
+#include "passes/upcycle/CheckOptions.h"
+#include "passes/upcycle/Exactness.h"
+#include "passes/upcycle/Layers.h"
+#include "passes/upcycle/Neurons.h"
+#include "passes/upcycle/RouteOptions.h"
+#include "passes/upcycle/Scaling.h"
 #include "runtime/schema/Facts.h"
 #include "llvm/ADT/StringExtras.h"
-
-#include <set>
+#include "llvm/ADT/Twine.h"
 
 using namespace moec;
-
-llvm::Expected<ExprRef> moec::refTo(Weight *weight) {
-  return Expr::make(ExprKind::Ref, {}, nullptr, weight);
-}
-
-static llvm::Expected<std::set<int64_t>> parseLayers(llvm::StringRef text,
-                                                     int64_t layers) {
-  std::set<int64_t> chosen;
-  llvm::SmallVector<llvm::StringRef> parts;
-  if (text == "all")
-    for (int64_t layer = 0; layer < layers; ++layer)
-      chosen.insert(layer);
-  else
-    text.split(parts, ',');
-  for (llvm::StringRef part : parts) {
-    auto [from, to] = part.split('-');
-    int64_t first, last;
-    if (from.getAsInteger(10, first) ||
-        (to.empty() ? (last = first, part.contains('-'))
-                    : to.getAsInteger(10, last)))
-      return error() << "layers is '" << text
-                     << "', expects 'all' or a list such as 0-11,13";
-    if (first < 0 || last < first || last >= layers)
-      return error() << "layers names '" << part
-                     << "', but the model has layers 0 to " << layers - 1;
-    for (int64_t layer = first; layer <= last; ++layer)
-      chosen.insert(layer);
-  }
-  return chosen;
-}
 
 namespace {
 class Upcycler {
 public:
-  Upcycler(Module &module, const UpcycleOptions &options)
-      : module(module), options(options) {}
+  Upcycler(Module &module, const UpcycleOptions &options, PassContext &context)
+      : module(module), options(options), context(context) {}
 
-  llvm::Error check() const;
   llvm::Error rewrite(Program &program, Operation &ffn, int64_t layer);
-  void addFacts();
+  llvm::Error finish(Program &program, llvm::ArrayRef<Weight *> originals);
 
 private:
   llvm::Error checkNames(const Program &program, const Operation &ffn,
                          const std::string &base, int64_t layer) const;
-  llvm::Expected<Value> bank(const ExpertMatrix &matrix, bool bias);
-  RouteAttrs route() const;
+  llvm::Error fit(DenseFfn &ffn) const;
+  void warn(const Operation &op, const DenseFfn &ffn) const;
+  llvm::Expected<Value> add(std::string name, ExprRef expr, ElementType element,
+                            const Location &loc);
+  llvm::Expected<Value> bank(const DenseFfn &ffn, const DenseMatrix &matrix,
+                             double factor);
+  llvm::Error addRouter(MoeWeights &weights, const std::string &base,
+                        int64_t layer, int64_t hidden, const Location &loc);
+  llvm::Error addShared(MoeWeights &weights, const DenseFfn &ffn,
+                        DenseMatrix matrix);
+  llvm::Error addAdapters(MoeWeights &weights, const std::string &base,
+                          const Operation &ffn);
+  llvm::Error place(Program &program, Operation &ffn, int64_t layer,
+                    const MoeWeights &weights);
 
   Module &module;
   const UpcycleOptions &options;
+  PassContext &context;
+  /// The weights of the nodes that were rewritten.
+  llvm::SmallVector<Weight *> used;
+  std::optional<Exactness> promise;
 };
 
 class Upcycle final : public PassWith<UpcycleOptions> {
@@ -81,66 +71,131 @@ public:
 };
 } // namespace
 
-llvm::Error Upcycler::check() const {
-  if (options.experts < 1 || options.experts > 4096)
-    return error() << "experts is " << options.experts << ", expects 1 to 4096";
-  if (options.topk < 1 || options.topk > options.experts)
-    return error() << "top-k is " << options.topk << ", but there are "
-                   << options.experts << " experts";
-  if (unsigned(options.init) > 2 || unsigned(options.router) > 2 ||
-      unsigned(options.routerInit) > 2)
-    return error() << "this policy has no expressions yet";
-  for (auto [name, ratio] : {std::pair("drop ratio", options.dropRatio),
-                             std::pair("noise ratio", options.noiseRatio)})
-    if (!(ratio >= 0 && ratio <= 1))
-      return error() << name << " is " << formatDouble(ratio)
-                     << ", outside [0, 1]";
-  for (auto [name, deviation] : {std::pair("router std", options.routerStd),
-                                 std::pair("noise std", options.noiseStd)})
-    if (!(deviation >= 0 && deviation < 1e6))
-      return error() << name << " is " << formatDouble(deviation)
-                     << ", expects 0 or more";
+static bool hasShared(const UpcycleOptions &options) {
+  return options.sharedExperts > 0 || options.sharedWidth > 0;
+}
+
+/// Widths of the experts, and whether they come out even.
+llvm::Error Upcycler::fit(DenseFfn &ffn) const {
+  auto cannot = [&] { return opError(ffn.op); };
+  int64_t g = options.granularity;
+  if (options.init == InitPolicy::virtual_group && ffn.width % g)
+    return cannot() << "has " << ffn.width << " neurons, which granularity "
+                    << g << " does not divide";
+  if (options.expertWidth)
+    ffn.expertWidth = options.expertWidth;
+  else if (options.init == InitPolicy::split)
+    ffn.expertWidth = ffn.width / options.experts;
+  else
+    ffn.expertWidth = ffn.width / g;
+  if (!ffn.expertWidth)
+    return cannot() << "has " << ffn.width << " neurons, too few for experts "
+                    << "of a width of their own";
+  if (hasShared(options)) {
+    bool slice = options.sharedInit == SharedInit::split;
+    ffn.sharedWidth = options.sharedWidth;
+    if (!ffn.sharedWidth && slice && options.init == InitPolicy::split)
+      // Shared experts are as wide as the routed ones.
+      ffn.sharedWidth = ffn.width / (options.experts + options.sharedExperts) *
+                        options.sharedExperts;
+    else if (!ffn.sharedWidth && slice)
+      return cannot() << "is to give neurons to a shared FFN; shared_width "
+                      << "says how many";
+    else if (!ffn.sharedWidth)
+      ffn.sharedWidth = options.sharedExperts * ffn.expertWidth;
+    if (slice && ffn.sharedWidth >= ffn.width)
+      return cannot() << "has " << ffn.width << " neurons, of which "
+                      << ffn.sharedWidth << " cannot go to the shared FFN";
+    ffn.firstRouted = slice ? ffn.sharedWidth : 0;
+  }
+  int64_t routed = ffn.routedWidth();
+  if (options.init == InitPolicy::split ||
+      options.init == InitPolicy::virtual_group) {
+    int64_t parts = slicesOf(options);
+    if (routed % parts)
+      return cannot() << "has " << routed << " neurons for "
+                      << (options.init == InitPolicy::split ? "" : "slices of ")
+                      << parts << " experts, which do not divide them";
+    ffn.expertWidth = routed / parts;
+  } else if (options.init != InitPolicy::qwen2 &&
+             options.init != InitPolicy::scratch) {
+    ffn.expertWidth = routed;
+  }
   return llvm::Error::success();
 }
 
-RouteAttrs Upcycler::route() const {
-  RouteAttrs attrs;
-  attrs.k = options.topk;
-  attrs.renorm = options.router == RouterKind::softmax_topk_renorm
-                     ? RouterRenorm::sum
-                 : options.router == RouterKind::topk_softmax
-                     ? RouterRenorm::softmax_selected
-                     : RouterRenorm::none;
-  return attrs;
+/// What is allowed but seldom meant.
+void Upcycler::warn(const Operation &op, const DenseFfn &ffn) const {
+  RouteAttrs route = routeAttrs(options);
+  int64_t g = options.granularity;
+  bool ranked = route.select == RouterSelect::topk;
+  if (options.init == InitPolicy::virtual_group && ranked && route.k % g)
+    context.remark(op, "loses slices of the FFN: top_k " +
+                           llvm::Twine(route.k) +
+                           " is no multiple of granularity " + llvm::Twine(g) +
+                           ", so that of a token's last copy only " +
+                           llvm::Twine(route.k % g) + " of " + llvm::Twine(g) +
+                           " slices are computed; take top_k " +
+                           llvm::Twine((route.k / g + 1) * g));
+  if (options.routerInit == RouterInit::zero && ranked &&
+      route.k < options.experts)
+    context.remark(op, "gets a router of zeros, so that ties decide: every "
+                       "token goes to experts 0 to " +
+                           llvm::Twine(route.k - 1) +
+                           " until the router is trained");
+  if (options.init == InitPolicy::split && ranked && route.k < options.experts)
+    context.remark(op, "is computed in part: a token takes " +
+                           llvm::Twine(route.k) + " of " +
+                           llvm::Twine(options.experts) +
+                           " slices of the FFN, and there are no copies");
+  if (options.init == InitPolicy::btx &&
+      options.experts % (donorCount(module) + 1))
+    context.remark(op, "shares " + llvm::Twine(options.experts) +
+                           " experts unevenly among " +
+                           llvm::Twine(donorCount(module) + 1) +
+                           " dense models");
+}
+
+/// Adds a weight in an element type that expressions can make.
+llvm::Expected<Value> Upcycler::add(std::string name, ExprRef expr,
+                                    ElementType element, const Location &loc) {
+  MOEC_ASSIGN(expr, castTo(std::move(expr), element));
+  return module.addWeight(std::move(name), std::move(expr), loc)->value();
 }
 
 /// [experts, ...]: one matrix (or bias) of all experts.
-llvm::Expected<Value> Upcycler::bank(const ExpertMatrix &matrix, bool bias) {
-  static constexpr InitExpert policies[] = {copyExpert, noiseExpert,
-                                            dropExpert};
+llvm::Expected<Value> Upcycler::bank(const DenseFfn &ffn,
+                                     const DenseMatrix &matrix, double factor) {
+  static constexpr InitExpert policies[] = {
+      copyExpert,  noiseExpert,    dropExpert,  virtualGroupExpert,
+      splitExpert, shuffledExpert, donorExpert, scratchExpert};
   std::vector<ExprRef> experts;
   for (int64_t expert = 0; expert < options.experts; ++expert) {
-    // Biases are carried over as they are.
-    InitExpert init = bias ? copyExpert : policies[unsigned(options.init)];
-    MOEC_ASSIGN(ExprRef expr, init(options, matrix, expert));
-    ElementType element = matrix.dense->type().element();
-    if (expr->type.element() != element) {
-      auto attrs = std::make_unique<ElementAttrs>();
-      attrs->element = element;
-      MOEC_ASSIGN(expr, Expr::make(ExprKind::Cast, {expr}, std::move(attrs)));
+    MOEC_ASSIGN(ExprRef expr,
+                policies[unsigned(options.init)](ffn, matrix, expert));
+    if (factor != 1) {
+      MOEC_ASSIGN(expr, readable(std::move(expr)));
+      MOEC_ASSIGN(expr, scaled(std::move(expr), factor));
+    }
+    // What is copied whole may stay in quantised blocks.
+    if (expr->type.element() != matrix.element()) {
+      MOEC_ASSIGN(expr, castTo(std::move(expr), matrix.element()));
     }
     experts.push_back(std::move(expr));
   }
   MOEC_ASSIGN(ExprRef stacked,
               Expr::make(ExprKind::Stack, std::move(experts), nullptr));
-  return module.addWeight(matrix.bank, stacked, matrix.dense->loc)->value();
+  return module.addWeight(matrix.bank, stacked, matrix.weight->loc)->value();
 }
 
 /// What an ffn becomes has names of its own.
 llvm::Error Upcycler::checkNames(const Program &program, const Operation &ffn,
                                  const std::string &base, int64_t layer) const {
-  for (const char *part : {".router", ".gate", ".up", ".down", ".gate.bias",
-                           ".up.bias", ".down.bias"})
+  for (const char *part :
+       {".router", ".router.bias", ".select_bias", ".gate", ".up", ".down",
+        ".gate.bias", ".up.bias", ".down.bias", ".shared.gate", ".shared.up",
+        ".shared.down", ".shared.gate.bias", ".shared.up.bias",
+        ".shared.down.bias", ".shared.router"})
     if (module.findWeight(base + part))
       return opError(ffn) << "becomes '" << base
                           << "', but the module has the weight '" << base
@@ -158,55 +213,232 @@ llvm::Error Upcycler::checkNames(const Program &program, const Operation &ffn,
   return llvm::Error::success();
 }
 
-llvm::Error Upcycler::rewrite(Program &program, Operation &ffn, int64_t layer) {
-  const auto attrs = ffn.attrs<FfnAttrs>();
-  std::string base = "layers." + std::to_string(layer) + ".moe";
-  Value x = ffn.operand(0);
-  Builder b(&ffn);
-  b.setLoc(Location::ofObject("model." + base));
-  MoeWeights weights;
-  MOEC_TRY(checkNames(program, ffn, base, layer));
-  MOEC_ASSIGN(ExprRef router, initRouter(options, base + ".router",
-                                         x.type().dim(1).constant()));
-  weights.router = module.addWeight(base + ".router", router, b.loc())->value();
-  unsigned count = attrs.numWeights();
-  for (unsigned i = 0; i < ffn.numOperands() - 1; ++i) {
-    Value operand = ffn.operand(1 + i);
-    if (!operand.weight())
-      return opError(ffn) << "has an operand that is no weight of the module";
-    bool bias = i >= count;
-    unsigned which = i % count + (attrs.gated ? 0 : 1);
-    static constexpr const char *names[] = {"gate", "up", "down"};
-    ExpertMatrix matrix{operand.weight(), names[which],
-                        base + "." + names[which] + (bias ? ".bias" : ""),
-                        which == 2 && !bias ? 1 : 0};
-    MOEC_ASSIGN(Value stacked, bank(matrix, bias));
-    weights.experts.push_back(stacked);
+llvm::Error Upcycler::addRouter(MoeWeights &weights, const std::string &base,
+                                int64_t layer, int64_t hidden,
+                                const Location &loc) {
+  auto addZeros = [&](const char *part) -> llvm::Expected<Value> {
+    MOEC_ASSIGN(ExprRef zero, zeros({options.experts}));
+    return add(base + part, std::move(zero), ElementType::f32, loc);
+  };
+  MOEC_ASSIGN(ExprRef router,
+              initRouter(options, module, layer, base + ".router", hidden));
+  MOEC_ASSIGN(weights.router,
+              add(base + ".router", std::move(router), ElementType::f32, loc));
+  if (options.routerBias) {
+    MOEC_ASSIGN(weights.routerBias, addZeros(".router.bias"));
   }
-  MoeBlock block =
-      buildMoeBlock(b, module, program, x, weights, route(), attrs, layer);
-  returnState(program, block.counts, block.counted);
-  ffn.result().replaceAllUsesWith(block.output);
-  ffn.erase();
+  if (options.selectBias) {
+    MOEC_ASSIGN(weights.selectBias, addZeros(".select_bias"));
+  }
+  if (options.sharedGate) {
+    MOEC_ASSIGN(ExprRef gate, zeros({1, hidden}));
+    MOEC_ASSIGN(
+        weights.sharedRouter,
+        add(base + ".shared.router", std::move(gate), ElementType::f32, loc));
+  }
   return llvm::Error::success();
 }
 
-void Upcycler::addFacts() {
+llvm::Error Upcycler::addShared(MoeWeights &weights, const DenseFfn &ffn,
+                                DenseMatrix matrix) {
+  matrix.bank =
+      ffn.base + ".shared." + matrix.matrix + (matrix.bias ? ".bias" : "");
+  MOEC_ASSIGN(ExprRef expr, sharedMatrix(ffn, matrix));
+  double factor = matrix.matrix == "down" ? sharedFactor(options) : 1;
+  if (factor != 1) {
+    MOEC_ASSIGN(expr, readable(std::move(expr)));
+    MOEC_ASSIGN(expr, scaled(std::move(expr), factor));
+  }
+  if (expr->type.element() != matrix.element()) {
+    MOEC_ASSIGN(expr, castTo(std::move(expr), matrix.element()));
+  }
+  weights.shared.push_back(
+      module.addWeight(matrix.bank, expr, matrix.weight->loc)->value());
+  return llvm::Error::success();
+}
+
+/// PESC (spec 4.14): expert e adds s U_e gelu(D_e y) to the dense FFN's y.
+llvm::Error Upcycler::addAdapters(MoeWeights &weights, const std::string &base,
+                                  const Operation &ffn) {
+  int64_t hidden = ffn.result().type().dim(1).constant();
+  ElementType element =
+      ffn.operand(ffn.attrs<FfnAttrs>().numWeights()).type().element();
+  for (const char *matrix : {"up", "down"}) {
+    bool up = llvm::StringRef(matrix) == "up";
+    std::string name = base + "." + matrix;
+    std::vector<ExprRef> experts;
+    for (int64_t expert = 0; expert < options.experts; ++expert) {
+      std::vector<int64_t> shape{up ? options.rank : hidden,
+                                 up ? hidden : options.rank};
+      if (!up && options.adapterInit == AdapterInit::zero) {
+        MOEC_ASSIGN(ExprRef zero, zeros(shape));
+        MOEC_ASSIGN(zero, castTo(std::move(zero), element));
+        experts.push_back(std::move(zero));
+        continue;
+      }
+      auto attrs = std::make_unique<NormalAttrs>();
+      attrs->shape = std::move(shape);
+      attrs->deviation = options.initStd;
+      attrs->seed = options.seed;
+      attrs->weight = name;
+      attrs->matrix = matrix;
+      attrs->expert = expert;
+      MOEC_ASSIGN(ExprRef drawn,
+                  Expr::make(ExprKind::Normal, {}, std::move(attrs)));
+      MOEC_ASSIGN(drawn,
+                  scaled(std::move(drawn), up ? 1 : options.adapterScale));
+      MOEC_ASSIGN(drawn, castTo(std::move(drawn), element));
+      experts.push_back(std::move(drawn));
+    }
+    MOEC_ASSIGN(ExprRef stacked,
+                Expr::make(ExprKind::Stack, std::move(experts), nullptr));
+    weights.experts.push_back(
+        module.addWeight(name, stacked, ffn.loc())->value());
+  }
+  return llvm::Error::success();
+}
+
+/// The experts' outputs are added as they are.
+static void dropWeights(const Operation &route, MoeBlock &block) {
+  Operation *combine = route.result(2).users()[0];
+  Builder b(combine);
+  b.setLoc(combine->loc());
+  Value sum =
+      b.make(OpKind::MoeCombine, {combine->operand(0), combine->operand(1)},
+             combine->result().type());
+  if (block.output == combine->result())
+    block.output = sum;
+  combine->result().replaceAllUsesWith(sum);
+  combine->erase();
+}
+
+/// Puts the block into the program, in the place of the ffn or behind it.
+llvm::Error Upcycler::place(Program &program, Operation &ffn, int64_t layer,
+                            const MoeWeights &weights) {
+  bool adapters = options.init == InitPolicy::low_rank;
+  FfnAttrs attrs = ffn.attrs<FfnAttrs>();
+  if (adapters) {
+    attrs.gated = attrs.biased = false;
+    attrs.fn = ActivationFn::gelu_erf;
+  }
+  attrs.weightedHidden = options.weightAppliedTo == WeightAppliedTo::hidden;
+  Value x = ffn.operand(0), dense = ffn.result();
+  llvm::SmallVector<Operation *> users(dense.users());
+  Builder b(adapters ? ffn.next() : &ffn);
+  b.setLoc(
+      Location::ofObject("model.layers." + std::to_string(layer) + ".moe"));
+  MoeBlock block =
+      buildMoeBlock(b, module, program, adapters ? dense : x, weights,
+                    routeAttrs(options), attrs, layer, adapters ? x : Value());
+  returnState(program, block.counts, block.counted);
+  // Groups and thresholds that do not fit are the route's to tell.
+  Operation *route = block.counted.definingOp()->operand(1).definingOp();
+  MOEC_TRY(withNote(infoOf(route->kind()).verify(*route), ffn.loc(),
+                    "the router of what becomes experts"));
+  if (options.weightAppliedTo == WeightAppliedTo::none)
+    dropWeights(*route, block);
+  Value y = block.output;
+  if (adapters) {
+    y = b.make(OpKind::Add, {dense, y}, dense.type());
+    for (Operation *user : users)
+      for (unsigned i = 0; i < user->numOperands(); ++i)
+        if (user->operand(i) == dense)
+          user->setOperand(i, y);
+  } else {
+    dense.replaceAllUsesWith(y);
+    ffn.erase();
+  }
+  return llvm::Error::success();
+}
+
+llvm::Error Upcycler::rewrite(Program &program, Operation &ffn, int64_t layer) {
+  const auto attrs = ffn.attrs<FfnAttrs>();
+  std::string base = "layers." + std::to_string(layer) + ".moe";
+  Location loc = Location::ofObject("model." + base);
+  MOEC_TRY(checkNames(program, ffn, base, layer));
+  for (unsigned i = 1; i < ffn.numOperands(); ++i)
+    if (!ffn.operand(i).weight())
+      return opError(ffn) << "has an operand that is no weight of the module";
+  unsigned count = attrs.numWeights();
+  DenseFfn dense{options, module, ffn, layer, base};
+  dense.width = ffn.operand(count).type().dim(1).constant();
+  MoeWeights weights;
+  MOEC_TRY(addRouter(weights, base, layer,
+                     ffn.operand(0).type().dim(1).constant(), loc));
+  if (options.init == InitPolicy::low_rank) {
+    warn(ffn, dense);
+    MOEC_TRY(addAdapters(weights, base, ffn));
+  } else {
+    MOEC_TRY(fit(dense));
+    warn(ffn, dense);
+    bool whole = hasShared(options) && dense.sharedWidth == dense.width;
+    auto scale = expertScale(options, attrs, routedPart(options, whole));
+    if (!scale)
+      return opError(ffn) << "cannot make up for the router by scaling="
+                          << enumNames(
+                                 options.scaling)[unsigned(options.scaling)]
+                          << ": under router rows of zero its weights are zero "
+                             "or not equal; "
+                             "give weight_scale, or scaling=none";
+    for (unsigned i = 0; i < ffn.numOperands() - 1; ++i) {
+      bool bias = i >= count;
+      unsigned which = i % count + (attrs.gated ? 0 : 1);
+      static constexpr const char *names[] = {"gate", "up", "down"};
+      DenseMatrix matrix{ffn.operand(1 + i).weight(), names[which],
+                         base + "." + names[which] + (bias ? ".bias" : ""),
+                         which != 2 ? 0
+                         : bias     ? -1
+                                    : 1,
+                         bias};
+      MOEC_ASSIGN(Value stacked,
+                  bank(dense, matrix, scale->of(matrix.matrix, bias)));
+      weights.experts.push_back(stacked);
+      used.push_back(matrix.weight);
+      if (hasShared(options))
+        MOEC_TRY(addShared(weights, dense, matrix));
+    }
+  }
+  promise = promisedExactness(options, attrs,
+                              ffn.operand(count).type().element(), dense.width);
+  return place(program, ffn, layer, weights);
+}
+
+llvm::Error Upcycler::finish(Program &program,
+                             llvm::ArrayRef<Weight *> originals) {
   auto &known = module.facts;
   known[facts::kExperts] = std::to_string(options.experts);
-  known[facts::kTopk] = std::to_string(options.topk);
+  known[facts::kTopk] = std::to_string(routeAttrs(options).k);
   // The whole recipe, so that what was done can be done again.
   known["upcycle.options"] = options.str();
+  if (promise)
+    known["upcycle.exactness"] =
+        enumNames(promise->kind)[unsigned(promise->kind)].str();
+  if (options.init != InitPolicy::btx)
+    return llvm::Error::success();
+  std::vector<Weight *> rest;
+  for (Weight *weight : originals)
+    if (!llvm::is_contained(used, weight))
+      rest.push_back(weight);
+  return averageDonors(module, rest, *program.body().terminator(), context);
 }
 
 llvm::Error Upcycle::run(Module &module, PassContext &context) {
-  Upcycler upcycler(module, options());
-  MOEC_TRY(upcycler.check());
+  MOEC_TRY(checkOptions(options()));
+  if (options().init == InitPolicy::btx && !donorCount(module))
+    return error() << "init=btx mixes several dense models, but the module "
+                      "holds one: it has no weights 'donor.1.<name>'";
+  if (options().init == InitPolicy::btx &&
+      donorCount(module) + 1 > options().experts)
+    return error() << "init=btx has " << donorCount(module) + 1
+                   << " dense models for " << options().experts << " experts";
+  std::vector<Weight *> originals;
+  for (auto &weight : module.weights())
+    if (!llvm::StringRef(weight->name).starts_with("donor."))
+      originals.push_back(weight.get());
+  Upcycler upcycler(module, options(), context);
+  Program *last = nullptr;
   for (auto &program : module.programs()) {
-    std::vector<Operation *> nodes;
-    for (Operation &op : program->body().ops())
-      if (op.is(OpKind::Ffn) || op.is(OpKind::MoeExperts))
-        nodes.push_back(&op);
+    std::vector<Operation *> nodes = feedForwardLayers(*program);
     MOEC_ASSIGN(std::set<int64_t> layers,
                 parseLayers(options().layers, nodes.size()));
     for (int64_t layer : layers) {
@@ -216,14 +448,16 @@ llvm::Error Upcycle::run(Module &module, PassContext &context) {
                << ", which has experts already; upcycle a dense model, or name "
                   "other layers";
       MOEC_TRY(upcycler.rewrite(*program, *nodes[layer], layer));
+      if (options().attention == AttentionInit::mixture)
+        MOEC_TRY(mixHeads(module, *program, layer, options(), context));
       context.count("upcycled");
     }
     if (nodes.empty())
       context.remark(*program->body().terminator(),
                      "program has no ffn to rewrite");
+    last = program.get();
   }
-  upcycler.addFacts();
-  return llvm::Error::success();
+  return last ? upcycler.finish(*last, originals) : llvm::Error::success();
 }
 
 std::unique_ptr<Pass> moec::createUpcycle() {

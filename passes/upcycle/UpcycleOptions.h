@@ -88,7 +88,9 @@ inline llvm::ArrayRef<llvm::StringRef> enumNames(AttentionInit) {
 }
 
 /// Score, selection and what becomes of the chosen scores, by the names in use.
-/// `custom` takes them from router_score, router_select and router_renorm.
+/// `..._renorm` divides the chosen scores by their sum; `all` takes every
+/// expert whatever top_k is; `custom` is router_score, router_select and
+/// router_renorm.
 enum class RouterKind : unsigned {
   softmax_topk_renorm,
   softmax_topk,
@@ -137,6 +139,27 @@ struct UpcycleOptions final : AttrsOf<UpcycleOptions> {
   RouterKind router = RouterKind::softmax_topk_renorm;
   RouterInit routerInit = RouterInit::uniform;
   double routerStd = 0.02;
+  /// `custom` only; the rest is as in RouteAttrs, for every kind.
+  RouterScore routerScore = RouterScore::softmax;
+  RouterSelect routerSelect = RouterSelect::topk;
+  RouterRenorm routerRenorm = RouterRenorm::none;
+  LogitNorm logitNorm = LogitNorm::none;
+  double logitScale = 1;
+  int64_t routerGroups = 1;
+  int64_t topGroups = 1;
+  GroupScore groupScore = GroupScore::max;
+  MaskValue maskValue = MaskValue::neg_inf;
+  double routerThreshold = 0;
+  bool thresholdByExperts = false;
+  double routerEpsilon = 0;
+  double routerMinimum = 0;
+  double routerScale = 1;
+  double capacity = 0;
+  DropPolicy capacityDrop = DropPolicy::position;
+  /// A bias of the logits, and one that only selection sees; both start as 0.
+  bool routerBias = false;
+  bool selectBias = false;
+  WeightAppliedTo weightAppliedTo = WeightAppliedTo::output;
 
   /// drop and qwen2: share of the neurons that are redrawn (spec 1.1), whether
   /// gate, up and down share the set (the paper) or not (the released code,
@@ -195,6 +218,25 @@ struct UpcycleOptions final : AttrsOf<UpcycleOptions> {
     v.field("router", router);
     v.field("router_init", routerInit);
     v.field("router_std", routerStd);
+    v.field("router_score", routerScore);
+    v.field("router_select", routerSelect);
+    v.field("router_renorm", routerRenorm);
+    v.field("router_norm", logitNorm);
+    v.field("router_logit_scale", logitScale);
+    v.field("router_groups", routerGroups);
+    v.field("router_top_groups", topGroups);
+    v.field("router_group_score", groupScore);
+    v.field("router_mask_value", maskValue);
+    v.field("router_threshold", routerThreshold);
+    v.field("router_threshold_by_experts", thresholdByExperts);
+    v.field("router_epsilon", routerEpsilon);
+    v.field("router_minimum", routerMinimum);
+    v.field("router_scale", routerScale);
+    v.field("capacity", capacity);
+    v.field("capacity_drop", capacityDrop);
+    v.field("router_bias", routerBias);
+    v.field("select_bias", selectBias);
+    v.field("weight_applied_to", weightAppliedTo);
     v.field("drop_ratio", dropRatio);
     v.field("drop_set", dropSet);
     v.field("drop_statistics", dropStatistics);
