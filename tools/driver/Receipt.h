@@ -152,5 +152,7 @@ llvm::Error checkPromise(const UpcycleReceipt &receipt);
 llvm::json::Value toJson(const UpcycleReceipt &receipt);
 /// Tables for a terminal.
 void printReceipt(const UpcycleReceipt &receipt, llvm::raw_ostream &os);
+/// One self-contained HTML page with charts.
+void writeReceiptPage(const UpcycleReceipt &receipt, llvm::raw_ostream &os);
 
 } // namespace moec
