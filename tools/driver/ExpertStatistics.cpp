@@ -7,6 +7,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "ir/ops/MoeOps.h"
+#include "ir/support/Interrupt.h"
 #include "ir/support/Parallel.h"
 #include "tools/driver/Align.h"
 #include "tools/driver/ExprText.h"
@@ -192,8 +193,9 @@ static llvm::Error measureExperts(const BlockSite &site, TensorReader &reader,
                                   unsigned threads, LayerReceipt &out) {
   const Operation &op = *site.experts;
   std::vector<std::string> names = weightNames(op.attrs<FfnAttrs>());
-  std::vector<std::string> denseNames =
-      weightNames(site.dense->attrs<FfnAttrs>());
+  std::vector<std::string> denseNames;
+  if (site.dense)
+    denseNames = weightNames(site.dense->attrs<FfnAttrs>());
   ExprDigests digests;
   std::vector<BankProducts> banks;
   int64_t experts = op.operand(3).type().dim(0).constant();
@@ -250,6 +252,9 @@ llvm::Error moec::measureWeights(llvm::ArrayRef<BlockSite> sites,
                                  UpcycleReceipt &receipt) {
   unsigned threads = options.threads ? options.threads : defaultThreads();
   for (auto [site, layer] : llvm::zip(sites, receipt.layers)) {
+    MOEC_TRY(checkInterrupt());
+    if (!site.route || !site.experts)
+      continue;
     MOEC_TRY(measureRouter(site, reader, layer));
     MOEC_TRY(measureExperts(site, reader, threads, layer));
     // Weights that are no expert's: those of a shared expert and the like.

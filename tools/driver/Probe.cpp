@@ -1,15 +1,15 @@
 //===- Probe.cpp - what upcycling does to each layer's output -------------===//
 //
-// A site is a block of the dense program and what stands in its place in the
-// sparse one: the same input, and the value that reaches the same reader. The
-// dense program runs once, op by op, and at each site the sparse block runs on
-// the dense block's input, so that errors of layers do not add up.
+// A site is a block of the program before and what stands in its place after:
+// the same input, and the value that reaches the same reader. The program
+// before runs once, op by op, and at each site the new block runs on the old
+// one's input, so that errors of layers do not add up.
 //
 //===----------------------------------------------------------------------===//
 
 #include "ir/core/Clone.h"
-#include "ir/ops/MoeOps.h"
-#include "ir/ops/OpInfo.h"
+#include "ir/ops/MoeBlock.h"
+#include "ir/support/Interrupt.h"
 #include "runtime/schema/Facts.h"
 #include "tools/driver/Align.h"
 #include "tools/driver/Receipt.h"
@@ -26,9 +26,9 @@ using namespace moec;
 static constexpr double kFloorFactor = 4;
 static constexpr double kExact = 1e-6;
 
-/// The ops that compute `output` from `input`, in order; a note on what else
-/// they read is an error.
-static llvm::Expected<std::vector<const Operation *>>
+/// The ops that compute `output` from `input`, in order; nothing where they
+/// read something else as well.
+static std::optional<std::vector<const Operation *>>
 sliceOf(const Block &block, Value input, Value output) {
   llvm::DenseSet<const Operation *> wanted;
   std::vector<Value> work{output};
@@ -39,9 +39,7 @@ sliceOf(const Block &block, Value input, Value output) {
       continue;
     const Operation *op = value.definingOp();
     if (!op)
-      return error(output.definingOp()->loc())
-             << "the block reads '" << value.hint()
-             << "' beside its input, so that it cannot be measured alone";
+      return std::nullopt;
     if (wanted.insert(op).second)
       work.insert(work.end(), op->operands().begin(), op->operands().end());
   }
@@ -52,14 +50,21 @@ sliceOf(const Block &block, Value input, Value output) {
   return ops;
 }
 
-/// The sites of two programs: every dense FFN whose reader now reads experts.
-llvm::Expected<std::vector<BlockSite>> moec::findSites(const Program &dense,
-                                                       const Program &sparse) {
-  Alignment alignment(dense, sparse);
+/// The blocks of the program before: FFNs, and mixtures with all their parts.
+static std::vector<BlockSite> blocksOf(Program &before) {
   std::vector<BlockSite> sites;
+  llvm::DenseSet<const Operation *> shared;
+  for (const MoeBlockView &view : moeBlocks(before)) {
+    BlockSite site;
+    site.layer = view.layer;
+    site.inputBefore = view.router->operand(0);
+    site.outputBefore = view.output;
+    shared.insert(view.shared);
+    sites.push_back(site);
+  }
   int64_t ordinal = 0;
-  for (const Operation &op : dense.body().ops()) {
-    if (!op.is(OpKind::Ffn))
+  for (const Operation &op : before.body().ops()) {
+    if (!op.is(OpKind::Ffn) || shared.count(&op))
       continue;
     BlockSite site;
     site.dense = &op;
@@ -67,22 +72,49 @@ llvm::Expected<std::vector<BlockSite>> moec::findSites(const Program &dense,
     if (site.layer < 0)
       site.layer = ordinal;
     ++ordinal;
-    site.input = alignment.after(op.operand(0));
-    for (const Operation *reader : op.result().users())
+    site.inputBefore = op.operand(0);
+    site.outputBefore = op.result();
+    sites.push_back(site);
+  }
+  llvm::stable_sort(sites, [](const BlockSite &a, const BlockSite &b) {
+    return a.layer < b.layer;
+  });
+  return sites;
+}
+
+std::vector<BlockSite> moec::findSites(Program &before, Program &after,
+                                       std::vector<std::string> &notes) {
+  Alignment alignment(before, after);
+  std::vector<BlockSite> sites;
+  for (BlockSite &site : blocksOf(before)) {
+    auto note = [&](llvm::StringRef why) {
+      notes.push_back("layer " + std::to_string(site.layer) +
+                      " was not measured: " + why.str());
+    };
+    site.input = alignment.after(site.inputBefore);
+    for (const Operation *reader : site.outputBefore.users())
       if (const Operation *other = alignment.after(reader))
         for (unsigned i = 0; i < reader->numOperands(); ++i)
-          if (reader->operand(i) == op.result() && i < other->numOperands())
+          if (reader->operand(i) == site.outputBefore &&
+              i < other->numOperands())
             site.output = other->operand(i);
-    if (!site.input || !site.output || !site.output.definingOp())
-      return opError(op) << "has no counterpart in the upcycled model";
-    MOEC_ASSIGN(site.ops, sliceOf(sparse.body(), site.input, site.output));
+    if (!site.input || !site.output || site.output.weight()) {
+      note("nothing stands in the place of its block");
+      continue;
+    }
+    auto ops = sliceOf(after.body(), site.input, site.output);
+    if (!ops) {
+      note("its block reads more than the layer's input");
+      continue;
+    }
+    site.ops = std::move(*ops);
     for (const Operation *part : site.ops) {
       if (part->is(OpKind::MoeExperts))
         site.experts = part;
       if (part->is(OpKind::MoeRoute))
         site.route = part;
     }
-    if (site.experts && site.route)
+    if (!site.dense || (site.experts && site.route))
       sites.push_back(std::move(site));
   }
   return sites;
@@ -211,26 +243,30 @@ llvm::Expected<int64_t> Prober::countTies(const BlockSite &site,
 
 llvm::Error Prober::probe(const BlockSite &site, const Values &values) {
   Values sparse;
-  const HostTensor &expected = values.find(site.dense->result())->second;
-  sparse[site.input] = values.find(site.dense->operand(0))->second;
+  const HostTensor &expected = values.find(site.outputBefore)->second;
+  sparse[site.input] = values.find(site.inputBefore)->second;
   for (const Operation *op : site.ops)
     MOEC_TRY(runner.runOp(*op, sparse));
   LayerReceipt out;
   out.layer = site.layer;
-  out.topk = site.route->attrs<RouteAttrs>().k;
-  const HostTensor &offsets = sparse.find(site.route->result(0))->second;
-  const HostTensor &chosen = sparse.find(site.route->result(1))->second;
-  out.experts = sparse.find(site.route->operand(0))->second.dim(1);
-  out.load.assign(out.experts, 0);
-  for (int64_t expert : chosen.ints)
-    ++out.load[expert];
-  MOEC_ASSIGN(out.ties, countTies(site, sparse, chosen, offsets));
+  if (site.route) {
+    out.topk = site.route->attrs<RouteAttrs>().k;
+    const HostTensor &offsets = sparse.find(site.route->result(0))->second;
+    const HostTensor &chosen = sparse.find(site.route->result(1))->second;
+    out.experts = sparse.find(site.route->operand(0))->second.dim(1);
+    out.load.assign(out.experts, 0);
+    for (int64_t expert : chosen.ints)
+      ++out.load[expert];
+    MOEC_ASSIGN(out.ties, countTies(site, sparse, chosen, offsets));
+  }
   out.outputError = distance(sparse.find(site.output)->second, expected);
-  // What rounding does to the dense layer.
-  Values exact;
-  exact[site.dense->operand(0)] = values.find(site.dense->operand(0))->second;
-  MOEC_TRY(runner.runOp(*site.dense, exact, Interpreter::Mode::f64));
-  out.errorFloor = distance(expected, exact.find(site.dense->result())->second);
+  if (site.dense) {
+    // What rounding does to the dense layer.
+    Values exact;
+    exact[site.inputBefore] = values.find(site.inputBefore)->second;
+    MOEC_TRY(runner.runOp(*site.dense, exact, Interpreter::Mode::f64));
+    out.errorFloor = distance(expected, exact.find(site.outputBefore)->second);
+  }
   out.measured = out.outputError == 0 ? "equal"
                  : isRounding(out)    ? "exact"
                                       : "differs";
@@ -242,10 +278,9 @@ llvm::Error Prober::run(llvm::ArrayRef<BlockSite> sites,
                         llvm::function_ref<void(uint64_t, uint64_t)> progress) {
   if (sites.empty())
     return llvm::Error::success();
+  // A site is probed when its block's output is there. Values are forgotten
+  // behind the last op that reads them.
   llvm::DenseMap<const Operation *, const BlockSite *> siteOf;
-  for (const BlockSite &site : sites)
-    siteOf[site.dense] = &site;
-  // The last op that reads each value, behind which it is forgotten.
   llvm::DenseMap<Value, const Operation *> lastReader;
   for (const Operation &op : dense.body().ops()) {
     for (Value operand : op.operands())
@@ -253,10 +288,16 @@ llvm::Error Prober::run(llvm::ArrayRef<BlockSite> sites,
     for (Value result : op.results())
       lastReader[result] = &op;
   }
+  for (const BlockSite &site : sites) {
+    const Operation *last = site.outputBefore.definingOp();
+    siteOf[last] = &site;
+    lastReader[site.inputBefore] = nullptr;
+  }
   Values values;
   addArguments(values);
   uint64_t done = 0;
   for (const Operation &op : dense.body().ops()) {
+    MOEC_TRY(checkInterrupt());
     MOEC_TRY(runner.runOp(op, values));
     if (const BlockSite *site = siteOf.lookup(&op)) {
       MOEC_TRY(probe(*site, values));
@@ -280,12 +321,12 @@ moec::probeLayers(const Module &dense, const Module &sparse,
                   const ProbeOptions &options, TensorReader &reader,
                   UpcycleReceipt &receipt,
                   llvm::function_ref<void(uint64_t, uint64_t)> progress) {
-  const Program *before = dense.findProgram(facts::kStep);
-  const Program *after = sparse.findProgram(facts::kStep);
+  Program *before = dense.findProgram(facts::kStep);
+  Program *after = sparse.findProgram(facts::kStep);
   if (!before || !after)
     return error() << "the module has no program 'step' to probe";
   receipt.probeTokens = options.tokens.size();
-  MOEC_ASSIGN(std::vector<BlockSite> sites, findSites(*before, *after));
+  std::vector<BlockSite> sites = findSites(*before, *after, receipt.notes);
   MOEC_TRY(Prober(*before, reader, options, receipt).run(sites, progress));
   receipt.equalsDense =
       !receipt.layers.empty() && llvm::all_of(receipt.layers, isRounding);

@@ -96,6 +96,8 @@ struct UpcycleReceipt {
   int64_t probeTokens = 0;
   std::vector<LayerReceipt> layers;
   Promise promise;
+  /// What was not measured, and why.
+  std::vector<std::string> notes;
   /// The largest output error is rounding: the result is the dense model until
   /// it is trained.
   bool equalsDense = false;
@@ -105,19 +107,24 @@ struct UpcycleReceipt {
   std::optional<FolderReport> folder;
 };
 
-/// A dense FFN, and what stands in its place in the upcycled program.
+/// A block of the program before, an FFN or a mixture of experts, and what
+/// stands in its place after.
 struct BlockSite {
   int64_t layer = 0;
-  /// The FFN of the dense program.
+  /// Before: what the block reads and makes, and the FFN, null where it had
+  /// experts already.
+  Value inputBefore, outputBefore;
   const Operation *dense = nullptr;
-  /// In the upcycled program: what the block reads, what it makes, and the ops
-  /// in between, among them these.
+  /// After: the same, the ops in between, and among them the routing and the
+  /// experts; null where none are left.
   Value input, output;
   std::vector<const Operation *> ops;
   const Operation *route = nullptr, *experts = nullptr;
 };
-llvm::Expected<std::vector<BlockSite>> findSites(const Program &dense,
-                                                 const Program &sparse);
+/// The sites where there are experts before or after. What cannot be compared
+/// is told in `notes`.
+std::vector<BlockSite> findSites(Program &before, Program &after,
+                                 std::vector<std::string> &notes);
 
 struct ProbeOptions {
   std::vector<int32_t> tokens;
@@ -154,5 +161,9 @@ llvm::json::Value toJson(const UpcycleReceipt &receipt);
 void printReceipt(const UpcycleReceipt &receipt, llvm::raw_ostream &os);
 /// One self-contained HTML page with charts.
 void writeReceiptPage(const UpcycleReceipt &receipt, llvm::raw_ostream &os);
+llvm::Error writeReceiptFile(const UpcycleReceipt &receipt,
+                             llvm::StringRef path);
+/// receipt.html and receipt.json in a folder that is there.
+llvm::Error addReceiptTo(llvm::StringRef folder, const UpcycleReceipt &receipt);
 
 } // namespace moec

@@ -1,10 +1,13 @@
 //===- ReceiptPage.cpp - a receipt as one HTML page -----------------------===//
 
+#include "ir/support/AtomicFile.h"
 #include "tools/driver/Html.h"
 #include "tools/driver/Receipt.h"
 #include "tools/driver/Table.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/Support/Format.h"
+#include "llvm/Support/FormatVariadic.h"
+#include "llvm/Support/Path.h"
 
 #include <cmath>
 
@@ -300,4 +303,24 @@ void moec::writeReceiptPage(const UpcycleReceipt &receipt,
     writeNorms(page, receipt);
   }
   writeOrigin(page, receipt);
+}
+
+llvm::Error moec::writeReceiptFile(const UpcycleReceipt &receipt,
+                                   llvm::StringRef path) {
+  std::string page;
+  llvm::raw_string_ostream os(page);
+  writeReceiptPage(receipt, os);
+  return writeFileAtomically(path, page);
+}
+
+llvm::Error moec::addReceiptTo(llvm::StringRef folder,
+                               const UpcycleReceipt &receipt) {
+  auto inside = [&](const char *name) {
+    llvm::SmallString<256> path(folder);
+    llvm::sys::path::append(path, name);
+    return std::string(path);
+  };
+  MOEC_TRY(writeReceiptFile(receipt, inside("receipt.html")));
+  return writeFileAtomically(inside("receipt.json"),
+                             llvm::formatv("{0:2}\n", toJson(receipt)).str());
 }

@@ -75,6 +75,8 @@ llvm::json::Value moec::toJson(const UpcycleReceipt &receipt) {
                             {"seconds", receipt.seconds},
                             {"peak_rss_anon", receipt.peakAnonymous},
                             {"peak_rss", receipt.peakResident}};
+  if (!receipt.notes.empty())
+    object["notes"] = llvm::json::Array(receipt.notes);
   if (!receipt.recipe.empty())
     object["recipe"] = receipt.recipe;
   if (!receipt.promise.exactness.empty()) {

@@ -47,6 +47,11 @@ static cl::opt<std::string>
                    "measurement"),
           cl::sub(flags));
 static cl::opt<bool> json("json", cl::desc("receipt as JSON"), cl::sub(flags));
+static cl::opt<std::string>
+    html("html", cl::value_desc("file"),
+         cl::desc("receipt as a page; a folder gets receipt.html and "
+                  "receipt.json anyway"),
+         cl::sub(flags));
 
 static constexpr size_t kProbeTokens = 16;
 
@@ -121,8 +126,27 @@ static void addFacts(Module &module, const Recipe &recipe,
   module.facts["lineage.seed"] = std::to_string(receipt.seed);
 }
 
+using Clock = std::chrono::steady_clock;
+
+static llvm::Error report(UpcycleReceipt &receipt, Clock::time_point start,
+                          const MemoryWatch &memory) {
+  receipt.seconds = std::chrono::duration<double>(Clock::now() - start).count();
+  PeakMemory peak = memory.peak();
+  receipt.peakAnonymous = peak.anonymous;
+  receipt.peakResident = peak.resident;
+  if (!html.empty())
+    MOEC_TRY(writeReceiptFile(receipt, html));
+  if (receipt.folder)
+    MOEC_TRY(addReceiptTo(output, receipt));
+  if (json)
+    printJson(toJson(receipt));
+  else
+    printReceipt(receipt, llvm::outs());
+  return llvm::Error::success();
+}
+
 static llvm::Error run() {
-  auto start = std::chrono::steady_clock::now();
+  auto start = Clock::now();
   MemoryWatch memory;
   MOEC_ASSIGN(Recipe recipe, chosenRecipe());
   MOEC_ASSIGN(AnyModel opened, model.open());
@@ -161,14 +185,20 @@ static llvm::Error run() {
   addFacts(module, recipe, receipt);
   receipt.options = module.facts["upcycle.options"];
   if (dense) {
-    ProbeOptions options;
-    MOEC_ASSIGN(options.tokens, probeTokens(module));
-    options.threads = threads;
+    ProbeOptions measured;
+    MOEC_ASSIGN(measured.tokens, probeTokens(module));
+    measured.threads = threads;
     Progress progress("probing layers");
     MOEC_TRY(probeLayers(
-        *dense, module, options, reader, receipt,
+        *dense, module, measured, reader, receipt,
         [&](uint64_t done, uint64_t all) { progress.update(done, all); }));
     dense.reset();
+    // A model that is not what it promises is not written; its receipt is.
+    if (llvm::Error broken = checkPromise(receipt)) {
+      if (llvm::Error err = report(receipt, start, memory))
+        return llvm::joinErrors(std::move(broken), std::move(err));
+      return broken;
+    }
   }
   if (!llvm::StringRef(output).ends_with(".moe")) {
     FolderOptions folder;
@@ -193,19 +223,12 @@ static llvm::Error run() {
   } else {
     MOEC_TRY(saveModule(module, output, ModuleForm::binary));
   }
-  receipt.seconds =
-      std::chrono::duration<double>(std::chrono::steady_clock::now() - start)
-          .count();
-  PeakMemory peak = memory.peak();
-  receipt.peakAnonymous = peak.anonymous;
-  receipt.peakResident = peak.resident;
-  if (json)
-    printJson(toJson(receipt));
-  else
-    printReceipt(receipt, llvm::outs());
+  MOEC_TRY(report(receipt, start, memory));
   if (receipt.equalsDense)
     warn("the result computes what the dense model computes until it is "
          "trained");
+  for (const std::string &note : receipt.notes)
+    warn(note);
   int64_t ties = 0;
   for (const LayerReceipt &layer : receipt.layers)
     ties += layer.ties;

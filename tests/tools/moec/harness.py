@@ -138,6 +138,8 @@ def digest_of(path):
 
 
 def digests(folder):
-    """File name -> SHA-256, of a folder's files."""
+    """File name -> SHA-256, of a folder's files; without its receipt, which
+    tells seconds and memory."""
     return {name: digest_of(os.path.join(folder, name))
-            for name in sorted(os.listdir(folder))}
+            for name in sorted(os.listdir(folder))
+            if not name.startswith("receipt.")}
