@@ -187,9 +187,16 @@ Exactness moec::promisedExactness(const UpcycleOptions &options,
           scale->downBias +
       shares;
   if (std::abs(output - 1) > 1e-9) {
+    // The best k of N softmax scores add up to k/N at least; of other scores
+    // that do not add up, nothing is known beside a router of zeros.
+    RouteAttrs route = routeAttrs(options);
+    bool holds = options.routerInit == RouterInit::zero ||
+                 weightsAddUp(options) ||
+                 (route.score == RouterScore::softmax &&
+                  route.select == RouterSelect::topk && output < 1);
     double error = std::abs(output - 1);
-    return {ExactnessClass::approximate, ffn.biased ? kNothing : error * 1.001,
-            error,
+    return {ExactnessClass::approximate,
+            ffn.biased || !holds ? kNothing : error * 1.001, error,
             "the sum of the experts is " + formatDouble(output) +
                 " of the dense output; scaling=exact makes up for it"};
   }

@@ -1,5 +1,6 @@
 #include "tools/driver/Html.h"
 #include "tools/driver/Table.h"
+#include "llvm/ADT/STLExtras.h"
 #include "llvm/Support/Format.h"
 
 #include <algorithm>
@@ -34,8 +35,11 @@ void LogChart::write(llvm::raw_ostream &os) const {
   int low = std::floor(std::log10(least)), high = std::ceil(std::log10(most));
   if (low == high)
     --low;
+  bool zeros = llvm::any_of(series, [](const Series &one) {
+    return llvm::any_of(one.values, [](double value) { return !(value > 0); });
+  });
   const double width = 980, left = 62, right = 14, top = 26, bottom = 46,
-               plot = 230, zeroBand = 24;
+               plot = 230, zeroBand = zeros ? 40 : 10;
   double height = top + plot + zeroBand + bottom;
   size_t count = labels.size();
   auto x = [&](size_t i) {
@@ -44,7 +48,7 @@ void LogChart::write(llvm::raw_ostream &os) const {
   };
   auto y = [&](double value) {
     if (!(value > 0))
-      return top + plot + zeroBand / 2;
+      return top + plot + zeroBand * 0.65;
     double part = (std::log10(value) - low) / (high - low);
     return top + plot * (1 - std::clamp(part, 0.0, 1.0));
   };
@@ -58,8 +62,9 @@ void LogChart::write(llvm::raw_ostream &os) const {
        << "\"/><text x=\"" << px(left - 8) << "\" y=\"" << px(at + 4)
        << "\" text-anchor=\"end\">1e" << power << "</text>\n";
   }
-  os << "<text x=\"" << px(left - 8) << "\" y=\"" << px(y(0) + 4)
-     << "\" text-anchor=\"end\">0</text>\n";
+  if (zeros)
+    os << "<text x=\"" << px(left - 8) << "\" y=\"" << px(y(0) + 4)
+       << "\" text-anchor=\"end\">0</text>\n";
   size_t every = labelStep(count, width - left - right, 26);
   for (size_t i = 0; i < count; i += every)
     os << "<text x=\"" << px(x(i)) << "\" y=\""

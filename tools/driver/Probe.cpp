@@ -10,6 +10,7 @@
 #include "ir/core/Clone.h"
 #include "ir/ops/MoeBlock.h"
 #include "ir/support/Interrupt.h"
+#include "passes/upcycle/Exactness.h"
 #include "runtime/schema/Facts.h"
 #include "tools/driver/Align.h"
 #include "tools/driver/Receipt.h"
@@ -333,6 +334,33 @@ moec::probeLayers(const Module &dense, const Module &sparse,
   if (options.statistics)
     MOEC_TRY(measureWeights(sites, reader, options, receipt));
   return llvm::Error::success();
+}
+
+Promise moec::promiseOf(const Module &dense, const UpcycleOptions &options,
+                        std::optional<ElementType> stored) {
+  std::optional<Exactness> weakest;
+  const Program *step = dense.findProgram(facts::kStep);
+  for (const Operation &op : step->body().ops()) {
+    if (!op.is(OpKind::Ffn))
+      continue;
+    const auto &attrs = op.attrs<FfnAttrs>();
+    TensorType up = op.operand(attrs.gated ? 2 : 1).type();
+    Exactness one = promisedExactness(
+        options, attrs, stored.value_or(up.element()), up.dim(0).constant());
+    if (!weakest || std::pair(one.kind, one.bound) >
+                        std::pair(weakest->kind, weakest->bound))
+      weakest = std::move(one);
+  }
+  Promise promise;
+  if (!weakest)
+    return promise;
+  promise.exactness = enumNames(weakest->kind)[unsigned(weakest->kind)].str();
+  if (std::isfinite(weakest->bound))
+    promise.bound = weakest->bound;
+  if (std::isfinite(weakest->predicted) && weakest->predicted > 0)
+    promise.predicted = weakest->predicted;
+  promise.condition = weakest->reason;
+  return promise;
 }
 
 llvm::Error moec::checkPromise(const UpcycleReceipt &receipt) {

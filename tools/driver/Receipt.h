@@ -20,6 +20,8 @@
 
 namespace moec {
 
+struct UpcycleOptions;
+
 /// What is promised of the model before it is trained.
 struct Promise {
   /// A class of passes/upcycle/Exactness.h, such as `exact`; empty where
@@ -28,6 +30,8 @@ struct Promise {
   /// The largest ||moe - dense|| / ||dense|| of a block that keeps the promise;
   /// nothing where no number is promised.
   std::optional<double> bound;
+  /// What that error is by a formula, where it is not 0.
+  std::optional<double> predicted;
   /// Why, or under what condition.
   std::string condition;
 };
@@ -84,6 +88,11 @@ struct LayerReceipt {
   std::optional<CosineReceipt> cosine;
   std::optional<RouterReceipt> router;
 };
+
+/// What the options promise of the FFNs of this module; the weakest promise
+/// where they differ. `stored` as in ProbeOptions.
+Promise promiseOf(const Module &dense, const UpcycleOptions &options,
+                  std::optional<ElementType> stored = {});
 
 struct UpcycleReceipt {
   std::string output;

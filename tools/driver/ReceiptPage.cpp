@@ -42,8 +42,11 @@ static void writeVerdict(Page &page, const UpcycleReceipt &receipt) {
              formatScientific(*receipt.promise.bound) + ".";
   else if (!receipt.promise.exactness.empty())
     worst += " Promised: " + receipt.promise.exactness + ", without a bound.";
+  if (receipt.promise.predicted)
+    worst += " By the formula about " +
+             formatScientific(*receipt.promise.predicted) + ".";
   if (!receipt.promise.condition.empty())
-    worst += " " + receipt.promise.condition + ".";
+    worst += " Why: " + receipt.promise.condition + ".";
   if (llvm::Error broken = checkPromise(receipt)) {
     llvm::consumeError(std::move(broken)); // The caller reports it.
     page.banner(Tone::bad, "The promise is broken", worst);
@@ -126,8 +129,8 @@ static void writeLoad(Page &page, const UpcycleReceipt &receipt,
                       llvm::raw_ostream &os) {
   page.section("Expert load",
                "Probe tokens that each expert was given, layer by layer. "
-               "Darker is more; an empty row of cells is an expert that no "
-               "token chose.");
+               "Deeper is more; an empty cell is an expert that no token "
+               "chose.");
   size_t experts = 0;
   int64_t most = 1;
   HeatMap map{"layer", "expert", {}, {}, nullptr, nullptr, nullptr, 0, 1};

@@ -83,6 +83,8 @@ llvm::json::Value moec::toJson(const UpcycleReceipt &receipt) {
     llvm::json::Object promise{{"exactness", receipt.promise.exactness}};
     if (receipt.promise.bound)
       promise["bound"] = *receipt.promise.bound;
+    if (receipt.promise.predicted)
+      promise["predicted"] = *receipt.promise.predicted;
     if (!receipt.promise.condition.empty())
       promise["condition"] = receipt.promise.condition;
     object["promise"] = std::move(promise);
@@ -107,6 +109,8 @@ static void printFacts(const UpcycleReceipt &receipt, llvm::raw_ostream &os) {
     std::string promise = receipt.promise.exactness;
     if (receipt.promise.bound)
       promise += ", at most " + formatScientific(*receipt.promise.bound);
+    if (receipt.promise.predicted)
+      promise += ", about " + formatScientific(*receipt.promise.predicted);
     if (!receipt.promise.condition.empty())
       promise += " (" + receipt.promise.condition + ")";
     facts.addRow({"promised", promise});

@@ -188,6 +188,7 @@ static llvm::Error run() {
     ProbeOptions measured;
     MOEC_ASSIGN(measured.tokens, probeTokens(module));
     measured.threads = threads;
+    receipt.promise = promiseOf(*dense, recipe.options);
     Progress progress("probing layers");
     MOEC_TRY(probeLayers(
         *dense, module, measured, reader, receipt,
