@@ -34,23 +34,6 @@ int64_t moec::donorCount(const Module &module) {
   return count;
 }
 
-/// The same with every ref replaced by what it refers to.
-static llvm::Expected<ExprRef> inlined(const ExprRef &expr) {
-  if (expr->kind == ExprKind::Ref)
-    return inlined(expr->weight->expr);
-  std::vector<ExprRef> args;
-  bool changed = false;
-  for (const ExprRef &arg : expr->args) {
-    MOEC_ASSIGN(ExprRef copy, inlined(arg));
-    changed |= copy != arg;
-    args.push_back(std::move(copy));
-  }
-  if (!changed)
-    return expr;
-  return Expr::make(expr->kind, std::move(args), expr->attributes->clone(),
-                    nullptr, expr->file);
-}
-
 /// What donor `donor` has in the place of `weight`.
 static llvm::Expected<ExprRef> donated(const Module &module,
                                        const Weight &weight, int64_t donor,

@@ -67,6 +67,22 @@ llvm::Expected<ExprRef> moec::joined(std::vector<ExprRef> parts, int64_t axis) {
   return Expr::make(ExprKind::Concat, std::move(parts), std::move(attrs));
 }
 
+llvm::Expected<ExprRef> moec::inlined(const ExprRef &expr) {
+  if (expr->kind == ExprKind::Ref)
+    return inlined(expr->weight->expr);
+  std::vector<ExprRef> args;
+  bool changed = false;
+  for (const ExprRef &arg : expr->args) {
+    MOEC_ASSIGN(ExprRef copy, inlined(arg));
+    changed |= copy != arg;
+    args.push_back(std::move(copy));
+  }
+  if (!changed)
+    return expr;
+  return Expr::make(expr->kind, std::move(args), expr->attributes->clone(),
+                    nullptr, expr->file);
+}
+
 llvm::Expected<ExprRef> moec::denseOf(const DenseMatrix &matrix) {
   MOEC_ASSIGN(ExprRef dense, refTo(matrix.weight));
   return readable(std::move(dense));

@@ -26,6 +26,9 @@ llvm::Expected<ExprRef> shuffled(ExprRef expr, int64_t axis, int64_t seed,
 /// Joins along an axis; one part is itself.
 llvm::Expected<ExprRef> joined(std::vector<ExprRef> parts, int64_t axis);
 
+/// The same with every ref replaced by what it refers to.
+llvm::Expected<ExprRef> inlined(const ExprRef &expr);
+
 /// The dense matrix, to compute with.
 llvm::Expected<ExprRef> denseOf(const DenseMatrix &matrix);
 /// Its neurons [start, start + count) in the order that split_by says. All of
