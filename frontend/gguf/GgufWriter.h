@@ -38,6 +38,8 @@ public:
   uint64_t fileBytes() const;
   /// From the start of the file.
   uint64_t byteOffset(size_t tensor) const;
+  /// From the end of the header.
+  uint64_t dataOffset(size_t tensor) const { return tensors[tensor].offset; }
   uint64_t byteSize(size_t tensor) const { return tensors[tensor].bytes; }
 
   /// Writes the file, `data[i]` being tensor i's bytes.

@@ -145,6 +145,25 @@ findTokenizer(const Checkpoint &checkpoint, const ImportOptions &options) {
   llvm_unreachable("every format is asked");
 }
 
+/// What an export of ours says of the model's lineage: config.json's object
+/// `moec`, or GGUF's keys `moec.*`. Facts that a model already has stay.
+static void readLineage(const Config &settings, Module &module) {
+  auto add = [&](llvm::StringRef key, const JsonValue &value) {
+    bool isLineage = key.starts_with("lineage.") ||
+                     key.starts_with("training.") ||
+                     key.starts_with("upcycle.");
+    if (isLineage && value.isString())
+      module.facts.try_emplace(key.str(), value.string);
+  };
+  const JsonValue *object = settings.root().find("moec");
+  if (object && object->isObject())
+    for (const JsonMember &member : object->members)
+      add(member.key, member.value);
+  for (const JsonMember &member : settings.root().members)
+    if (llvm::StringRef key = member.key; key.consume_front("moec."))
+      add(key, member.value);
+}
+
 llvm::Expected<ImportedModel> moec::importModel(llvm::StringRef path,
                                                 const ImportOptions &options) {
   MOEC_ASSIGN(Checkpoint checkpoint, openModel(path));
@@ -172,6 +191,7 @@ llvm::Expected<ImportedModel> moec::importModel(llvm::StringRef path,
   if (config.moe)
     MOEC_TRY(importer.addBanks(config.layers, config.moe->experts));
   MOEC_TRY(buildDecoder(module, config, options.decoder));
+  readLineage(checkpoint.config, module);
 
   MOEC_ASSIGN(auto tokenizer, findTokenizer(checkpoint, options));
   if (tokenizer) {

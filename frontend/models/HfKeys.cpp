@@ -66,6 +66,7 @@ static constexpr llvm::StringLiteral kHarmless[] = {
     "label2id",
     "layer_norm_epsilon",
     "model_type",
+    "moec",
     "n_ctx",
     "output_router_logits",
     "pad_token_id",

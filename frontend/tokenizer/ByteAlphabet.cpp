@@ -33,6 +33,26 @@ std::optional<std::string> moec::bytesOfSpelling(llvm::StringRef spelling) {
   return bytes;
 }
 
+std::string moec::spellingOfBytes(llvm::StringRef bytes) {
+  std::string spelling;
+  for (unsigned char byte : bytes) {
+    unsigned code = byte;
+    if (!isPrintable(byte)) {
+      code = 0x100;
+      for (unsigned before = 0; before < byte; ++before)
+        code += !isPrintable(before);
+    }
+    // All codes have one or two bytes in UTF-8.
+    if (code < 0x80) {
+      spelling += char(code);
+    } else {
+      spelling += char(0xC0 | code >> 6);
+      spelling += char(0x80 | (code & 0x3F));
+    }
+  }
+  return spelling;
+}
+
 PreTokenizerStep moec::splitIsolated(llvm::StringRef pattern) {
   PreTokenizerStep step;
   step.kind = PreTokenizerStep::Kind::SplitRegex;

@@ -12,6 +12,9 @@ namespace moec {
 /// if one of its characters stands for no byte.
 std::optional<std::string> bytesOfSpelling(llvm::StringRef spelling);
 
+/// The reverse: how a byte-level vocabulary spells bytes.
+std::string spellingOfBytes(llvm::StringRef bytes);
+
 /// GPT-2's expression for words.
 inline constexpr llvm::StringLiteral kGpt2Words =
     R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";

@@ -2,6 +2,7 @@
 #include "frontend/tokenizer/ByteAlphabet.h"
 #include "frontend/tokenizer/ImportTokenizer.h"
 #include "frontend/tokenizer/PieceIndex.h"
+#include "frontend/tokenizer/WriteGgufTokenizer.h"
 #include "llvm/ADT/STLExtras.h"
 
 #include <cmath>
@@ -81,6 +82,24 @@ static const Splitting *findSplitting(llvm::StringRef pre) {
       return &splitting;
   }
   return nullptr;
+}
+
+std::string moec::ggufSplitting(const TokenizerAsset &asset) {
+  for (const Splitting &splitting : splittings()) {
+    std::vector<PreTokenizerStep> steps;
+    for (llvm::StringRef expression : splitting.expressions)
+      steps.push_back(splitIsolated(expression));
+    if (steps != asset.preTokenizer ||
+        splitting.ignoreMerges != asset.ignoreMerges)
+      continue;
+    bool normalizes = llvm::any_of(asset.normalizer, [](auto &step) {
+      return step.kind != NormalizerStep::Kind::Nfc;
+    });
+    // llama.cpp normalises nothing, whatever the model was trained with.
+    if (!normalizes)
+      return llvm::StringRef(splitting.names).split(' ').first.str();
+  }
+  return "";
 }
 
 static llvm::Error readPieces(const GgufTokenizerData &metadata,
