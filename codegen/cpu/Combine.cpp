@@ -16,15 +16,16 @@ using namespace moec::cpu;
 
 void cpu::emitCombine(Emitter &e, const kernel::CombineSpec &spec,
                       CpuKernel &result) {
-  unsigned next = 1;
+  bool ragged = spec.topk == 0;
+  unsigned next = 1 + ragged;
   unsigned weightBuffer = next;
   next += spec.weighted;
   unsigned residualBuffer = next;
   next += spec.residual;
   unsigned outBuffer = next;
   // Some 16 Ki numbers a task.
-  int64_t tokensPerTask =
-      std::clamp<int64_t>((16 << 10) / (spec.width * spec.topk), 1, 64);
+  int64_t tokensPerTask = std::clamp<int64_t>(
+      (16 << 10) / (spec.width * (ragged ? 4 : spec.topk)), 1, 64);
   int64_t yBytes = spec.width * blockBytes(spec.y);
 
   Value *y = e.buffer(0), *out = e.buffer(outBuffer);
@@ -32,7 +33,12 @@ void cpu::emitCombine(Emitter &e, const kernel::CombineSpec &spec,
   Value *residual = spec.residual ? e.buffer(residualBuffer) : nullptr;
   Value *end = e.min(e.mul(e.taskEnd, tokensPerTask), e.extent(0));
   e.loop(e.mul(e.taskBegin, tokensPerTask), end, 1, [&](Value *token) {
-    Value *firstPair = e.mul(token, spec.topk);
+    Value *firstPair = e.mul(token, spec.topk), *count = e.index(spec.topk);
+    if (ragged) {
+      Value *offsets = e.buffer(1);
+      firstPair = e.loadIndex(offsets, token);
+      count = e.b.CreateSub(e.loadIndex(offsets, e.add(token, 1)), firstPair);
+    }
     Value *outRow = e.element(out, token, spec.width * blockBytes(spec.out));
     e.columns(spec.width, [&](Value *column, Value *mask) {
       Value *sum = e.splat(0.0, e.lanes);
@@ -45,7 +51,7 @@ void cpu::emitCombine(Emitter &e, const kernel::CombineSpec &spec,
       Value *rows = e.element(e.element(y, firstPair, yBytes), column,
                               blockBytes(spec.y));
       Values sums =
-          e.loop(e.index(0), e.index(spec.topk), 1, {sum},
+          e.loop(e.index(0), count, 1, {sum},
                  [&](Value *choice, ArrayRef<Value *> carried) -> Values {
                    Value *term = e.loadFloats(
                        spec.y, e.element(rows, choice, yBytes), e.lanes, mask);

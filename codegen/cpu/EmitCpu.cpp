@@ -68,6 +68,7 @@ struct EmitKind {
   void operator()(const RouteSpec &spec) { emitRoute(e, spec, result); }
   void operator()(const DispatchSpec &spec) { emitDispatch(e, spec, result); }
   void operator()(const CombineSpec &spec) { emitCombine(e, spec, result); }
+  void operator()(const GateHeadsSpec &spec) { emitGateHeads(e, spec, result); }
 };
 
 } // namespace

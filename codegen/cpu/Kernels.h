@@ -12,6 +12,7 @@ class Emitter;
 void emitAttention(Emitter &e, const kernel::AttentionSpec &, CpuKernel &);
 void emitCombine(Emitter &e, const kernel::CombineSpec &, CpuKernel &);
 void emitDispatch(Emitter &e, const kernel::DispatchSpec &, CpuKernel &);
+void emitGateHeads(Emitter &e, const kernel::GateHeadsSpec &, CpuKernel &);
 void emitGemm(Emitter &e, const kernel::GemmSpec &, CpuKernel &);
 void emitKvAppend(Emitter &e, const kernel::KvAppendSpec &, CpuKernel &);
 void emitRaggedGemm(Emitter &e, const kernel::RaggedGemmSpec &, CpuKernel &);

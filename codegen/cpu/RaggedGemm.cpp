@@ -78,12 +78,32 @@ static void emitDirect(Emitter &e, GemmCore &core, unsigned expertBuffer,
         Value *panelEnd = e.min(e.mul(e.b.CreateAdd(first, count), perTask),
                                 e.index(core.panels()));
         Value *expert = e.loadIndex(e.buffer(expertBuffer), pair);
-        core.emitBlock(pair, e.index(1), e.mul(first, perTask), panelEnd,
-                       expert);
+        e.ifThen(e.b.CreateICmpSGE(expert, e.index(0)), [&] {
+          core.emitBlock(pair, e.index(1), e.mul(first, perTask), panelEnd,
+                         expert);
+        });
         return {e.b.CreateAdd(task[0], count)};
       });
   result.grid = {{.extent = 0},
                  {.constant = core.panels(), .divisor = perTask}};
+}
+
+/// The token whose pairs `pair` is among: the last one of `tokens` whose first
+/// pair is not behind it.
+static Value *emitTokenOf(Emitter &e, Value *offsets, Value *tokens,
+                          Value *pair) {
+  IRBuilder<> &b = e.b;
+  return e.whileLoop(
+      {e.index(0), tokens},
+      [&](ArrayRef<Value *> range) {
+        return b.CreateICmpSGT(b.CreateSub(range[1], range[0]), e.index(1));
+      },
+      [&](ArrayRef<Value *> range) -> Values {
+        Value *middle = b.CreateLShr(b.CreateAdd(range[0], range[1]), 1);
+        Value *behind = b.CreateICmpSGT(e.loadIndex(offsets, middle), pair);
+        return {b.CreateSelect(behind, range[0], middle),
+                b.CreateSelect(behind, middle, range[1])};
+      })[0];
 }
 
 void cpu::emitRaggedGemm(Emitter &e, const kernel::RaggedGemmSpec &spec,
@@ -101,8 +121,8 @@ void cpu::emitRaggedGemm(Emitter &e, const kernel::RaggedGemmSpec &spec,
   unsigned routingBuffer = 1; // expertOffsets or pairExpert
   unsigned orderBuffer = 2;
   unsigned next = grouped ? 3 : 2;
-  unsigned pairTokenBuffer = next;
-  next += spec.topk == 0;
+  unsigned tokenOffsetsBuffer = next;
+  next += spec.searchesToken();
   traits.wBuffer = next++;
   if (spec.bias)
     traits.biasBuffer = next++;
@@ -118,7 +138,7 @@ void cpu::emitRaggedGemm(Emitter &e, const kernel::RaggedGemmSpec &spec,
     if (!spec.gather)
       return pair;
     if (spec.topk == 0)
-      return e.loadIndex(e.buffer(pairTokenBuffer), pair);
+      return emitTokenOf(e, e.buffer(tokenOffsetsBuffer), e.extent(1), pair);
     return e.b.CreateUDiv(pair, e.index(spec.topk));
   };
   traits.sourceRow = sourceRow;

@@ -1,19 +1,16 @@
 //===- Route.cpp - choosing experts ---------------------------------------===//
 //
-// A task is a block of tokens. Scores lie in scratch, and with them an i32 key
-// of each that orders as selection does: by score, equal zeros, NaN below all
-// numbers, chosen experts below NaN. `topk` scans pick the first largest key,
-// so ties go to the lower expert.
+// Where every token has as many pairs, a task is a block of tokens. Else one
+// task takes all tokens, since a token's first pair depends on those before:
+// it appends pairs, drops those that overflow a capacity, and fills the rest of
+// the buffer with -1. Where experts choose their tokens, keys are made again in
+// each round of the ranking rather than kept: a launch has no memory that grows
+// with its tokens.
 //
 //===----------------------------------------------------------------------===//
 
-#include "codegen/cpu/Emitter.h"
 #include "codegen/cpu/Kernels.h"
-#include "codegen/cpu/VectorMath.h"
-#include "llvm/Support/MathExtras.h"
-
-#include <algorithm>
-#include <limits>
+#include "codegen/cpu/RouteToken.h"
 
 using namespace llvm;
 using namespace moec;
@@ -21,188 +18,177 @@ using namespace moec::cpu;
 using kernel::RouteSpec;
 
 static constexpr int64_t kTokensPerTask = 16;
-static constexpr int32_t kChosen = std::numeric_limits<int32_t>::min();
-static constexpr int32_t kNanKey = kChosen + 1;
 
 namespace {
 
-struct RouteEmitter {
-  Emitter &e;
-  const RouteSpec &spec;
-  Value *scores; ///< f32 [experts], in scratch
-  Value *keys;   ///< i32 [experts], in scratch
+class RaggedRoute {
+public:
+  RaggedRoute(Emitter &e, const RouteSpec &spec, RouteToken &token,
+              RouteToken::Buffers buffers, Value *offsets, Value *counters)
+      : e(e), b(e.b), spec(spec), token(token), buffers(buffers),
+        offsets(offsets), counters(counters),
+        quota(e, spec.experts,
+              e.offset(e.scratch, RouteToken::scratchBytes(spec))) {}
 
-  void emitScores(Value *logits);
-  void emitKeys(Value *bias);
-  void emitToken(Value *token, Value *logits, Value *bias, Value *counters,
-                 Value *pairExpert, Value *pairWeight);
+  void emit();
+  static bool ranks(const RouteSpec &spec) {
+    return spec.select == RouteSpec::Select::ExpertChoice ||
+           (spec.capacity != 0 && spec.dropByWeight);
+  }
+
+private:
+  void forEachToken(function_ref<void(Value *)> body) {
+    e.loop(e.index(0), e.extent(0), 1, body);
+  }
+  void forEachExpert(function_ref<void(Value *)> body) {
+    e.loop(e.index(0), e.index(spec.experts), 1, body);
+  }
+  void rankTokens();
+  Value *takeTokens(Value *firstPair);
+  Value *limit();
+  Value *dropOverflow(Value *pairs);
+
+  Emitter &e;
+  IRBuilder<> &b;
+  const RouteSpec &spec;
+  RouteToken &token;
+  RouteToken::Buffers buffers;
+  Value *offsets, *counters;
+  RouteQuota quota;
 };
 
 } // namespace
 
-void RouteEmitter::emitScores(Value *logits) {
-  IRBuilder<> &b = e.b;
-  auto at = [&](Value *base, Value *column) {
-    return e.element(base, column, 4);
-  };
-  if (spec.score != RouteSpec::Score::Softmax) {
-    e.columns(spec.experts, [&](Value *column, Value *mask) {
-      Value *x =
-          e.loadFloats(ElementType::f32, at(logits, column), e.lanes, mask);
-      if (spec.score == RouteSpec::Score::Sigmoid)
-        x = emitSigmoid(e, x);
-      e.storeFloats(ElementType::f32, x, at(scores, column), mask);
+/// Each expert takes the tokens of its ceil(tokens * k / experts) best keys.
+void RaggedRoute::rankTokens() {
+  Value *share = e.ceilDiv(e.mul(e.extent(0), spec.topk), spec.experts);
+  quota.start(b.CreateTrunc(share, e.i32));
+  quota.narrow([&](RouteQuota::Item item) {
+    forEachToken([&](Value *number) {
+      token.emitScores(number);
+      forEachExpert([&](Value *expert) { item(expert, token.keyOf(expert)); });
     });
-    return;
-  }
-  // The maximum skips NaN; a NaN logit then makes the sum, and so every
-  // score, NaN.
-  double inf = std::numeric_limits<double>::infinity();
-  Value *least = e.splat(-inf, e.lanes);
-  Value *largest =
-      e.columns(spec.experts, {least},
-                [&](Value *column, Value *mask, ArrayRef<Value *> most) {
-                  Value *x = e.loadFloats(ElementType::f32, at(logits, column),
-                                          e.lanes, mask);
-                  if (mask)
-                    x = b.CreateSelect(mask, x, least);
-                  return Values{e.maxNumber(most[0], x)};
-                })[0];
-  Value *top = e.splat(e.maxLanes(largest), e.lanes);
-  Value *sums =
-      e.columns(spec.experts, {e.splat(0.0, e.lanes)},
-                [&](Value *column, Value *mask, ArrayRef<Value *> sum) {
-                  Value *x = e.loadFloats(ElementType::f32, at(logits, column),
-                                          e.lanes, mask);
-                  x = emitExp(e, b.CreateFSub(x, top));
-                  if (mask)
-                    x = b.CreateSelect(mask, x, e.splat(0.0, e.lanes));
-                  e.storeFloats(ElementType::f32, x, at(scores, column), mask);
-                  return Values{b.CreateFAdd(sum[0], x)};
-                })[0];
-  Value *total = e.splat(e.sumLanes(sums), e.lanes);
-  e.columns(spec.experts, [&](Value *column, Value *mask) {
-    Value *x =
-        e.loadFloats(ElementType::f32, at(scores, column), e.lanes, mask);
-    e.storeFloats(ElementType::f32, b.CreateFDiv(x, total), at(scores, column),
-                  mask);
   });
 }
 
-void RouteEmitter::emitKeys(Value *bias) {
-  IRBuilder<> &b = e.b;
-  Type *ints = e.vector(e.i32, e.lanes);
-  e.columns(spec.experts, [&](Value *column, Value *mask) {
-    Value *x = e.loadFloats(ElementType::f32, e.element(scores, column, 4),
-                            e.lanes, mask);
-    if (bias)
-      x = b.CreateFAdd(x,
-                       e.loadFloats(ElementType::f32,
-                                    e.element(bias, column, 4), e.lanes, mask));
-    // -0 + 0 is 0, so equal zeros get equal bits. A set sign bit turns the
-    // order of the others round.
-    x = b.CreateFAdd(x, e.splat(0.0, e.lanes));
-    Value *bits = b.CreateBitCast(x, ints);
-    Value *flip = b.CreateLShr(b.CreateAShr(bits, 31), 1);
-    Value *key = b.CreateSelect(b.CreateFCmpUNO(x, x),
-                                ConstantInt::getSigned(ints, kNanKey),
-                                b.CreateXor(bits, flip));
-    Value *to = e.element(keys, column, 4);
-    if (mask)
-      b.CreateMaskedStore(key, to, Align(4), mask);
-    else
-      e.store(key, to, 4);
-  });
+Value *RaggedRoute::takeTokens(Value *firstPair) {
+  return e.loop(e.index(0), e.index(spec.experts), 1, {e.index(0)},
+                [&](Value *expert, ArrayRef<Value *> count) -> Values {
+                  Value *taken = quota.take(expert, token.keyOf(expert));
+                  e.ifThen(taken, [&] {
+                    token.emitPair(b.CreateAdd(firstPair, count[0]), expert);
+                  });
+                  return {b.CreateAdd(count[0], b.CreateZExt(taken, e.i64))};
+                })[0];
 }
 
-void RouteEmitter::emitToken(Value *token, Value *logits, Value *bias,
-                             Value *counters, Value *pairExpert,
-                             Value *pairWeight) {
-  IRBuilder<> &b = e.b;
-  Value *row = e.element(logits, token, spec.experts * 4);
-  emitScores(row);
-  emitKeys(bias);
-  bool softmax = spec.renorm == RouteSpec::Renorm::SoftmaxSelected;
-  bool sums = spec.renorm == RouteSpec::Renorm::Sum;
-  Value *firstPair = e.mul(token, spec.topk);
-  auto weightAt = [&](Value *choice) {
-    return e.element(pairWeight, b.CreateAdd(firstPair, choice), 4);
+/// ceil(tokens * k * capacity / experts), as i32.
+Value *RaggedRoute::limit() {
+  Value *pairs = b.CreateSIToFP(e.mul(e.extent(0), spec.topk), e.f64);
+  Value *most =
+      b.CreateFDiv(b.CreateFMul(pairs, ConstantFP::get(e.f64, spec.capacity)),
+                   ConstantFP::get(e.f64, double(spec.experts)));
+  Value *largest = ConstantFP::get(e.f64, double(INT32_MAX - 1));
+  most = b.CreateSelect(b.CreateFCmpOLT(most, largest), most, largest);
+  Value *whole = b.CreateFPToSI(most, e.i32);
+  Value *rest = b.CreateFCmpOLT(b.CreateSIToFP(whole, e.f64), most);
+  return b.CreateAdd(whole, b.CreateZExt(rest, e.i32));
+}
+
+/// Moves the pairs that stay to the front; how many they are.
+Value *RaggedRoute::dropOverflow(Value *pairs) {
+  auto keyOf = [&](Value *pair) -> Value * {
+    if (!spec.dropByWeight)
+      return nullptr;
+    return emitKey(e, e.load(e.f32, e.element(buffers.pairWeight, pair, 4)));
   };
+  quota.start(limit());
+  if (spec.dropByWeight)
+    quota.narrow([&](RouteQuota::Item item) {
+      e.loop(e.index(0), pairs, 1, [&](Value *pair) {
+        item(e.loadIndex(buffers.pairExpert, pair), keyOf(pair));
+      });
+    });
+  return e.loop(
+      e.index(0), e.extent(0), 1, {e.index(0), e.index(0)},
+      [&](Value *number, ArrayRef<Value *> at) -> Values {
+        Value *nextAt = e.element(offsets, e.add(number, 1), 4);
+        Value *end = e.loadIndex(offsets, e.add(number, 1));
+        Value *kept = e.loop(
+            at[0], end, 1, {at[1]},
+            [&](Value *pair, ArrayRef<Value *> kept) -> Values {
+              Value *expert = e.loadIndex(buffers.pairExpert, pair);
+              Value *stays = quota.take(expert, keyOf(pair));
+              // Never behind the pair that is read.
+              for (Value *buffer : {buffers.pairExpert, buffers.pairWeight})
+                e.store(e.load(e.i32, e.element(buffer, pair, 4)),
+                        e.element(buffer, kept[0], 4));
+              return {b.CreateAdd(kept[0], b.CreateZExt(stays, e.i64))};
+            })[0];
+        e.store(b.CreateTrunc(kept, e.i32), nextAt);
+        return {end, kept};
+      })[1];
+}
 
-  // Weights as chosen, their sum, whether the first was NaN, and the first
-  // chosen logit that is a number, for the softmax over the chosen.
-  double inf = std::numeric_limits<double>::infinity();
-  Value *init[] = {ConstantFP::get(e.f32, 0), b.getFalse(),
-                   ConstantFP::get(e.f32, -inf)};
-  Values chosen = e.loop(
-      e.index(0), e.index(spec.topk), 1, init,
-      [&](Value *choice, ArrayRef<Value *> carried) -> Values {
-        Values best =
-            e.loop(e.index(0), e.index(spec.experts), 1,
-                   {b.getInt32(kChosen), e.index(0)},
-                   [&](Value *expert, ArrayRef<Value *> best) -> Values {
-                     Value *key = e.load(e.i32, e.element(keys, expert, 4));
-                     Value *better = b.CreateICmpSGT(key, best[0]);
-                     return {b.CreateSelect(better, key, best[0]),
-                             b.CreateSelect(better, expert, best[1])};
-                   });
-        Value *expert = best[1];
-        e.store(b.getInt32(kChosen), e.element(keys, expert, 4));
-        e.store(b.CreateTrunc(expert, e.i32),
-                e.element(pairExpert, b.CreateAdd(firstPair, choice), 4));
+void RaggedRoute::emit() {
+  bool byExpert = spec.select == RouteSpec::Select::ExpertChoice;
+  e.ifThen(b.CreateICmpSLT(e.taskBegin, e.taskEnd), [&] {
+    if (byExpert)
+      rankTokens();
+    e.store(b.getInt32(0), offsets);
+    Value *pairs =
+        e.loop(e.index(0), e.extent(0), 1, {e.index(0)},
+               [&](Value *number, ArrayRef<Value *> first) -> Values {
+                 token.emitScores(number);
+                 Value *count = byExpert ? takeTokens(first[0])
+                                         : token.emitChoice(first[0]);
+                 token.emitWeights(first[0], count);
+                 Value *end = b.CreateAdd(first[0], count);
+                 e.store(b.CreateTrunc(end, e.i32),
+                         e.element(offsets, e.add(number, 1), 4));
+                 return {end};
+               })[0];
+    if (spec.capacity != 0)
+      pairs = dropOverflow(pairs);
+    if (counters)
+      e.loop(e.index(0), pairs, 1, [&](Value *pair) {
+        Value *expert = e.loadIndex(buffers.pairExpert, pair);
         b.CreateAtomicRMW(AtomicRMWInst::Add, e.element(counters, expert, 8),
                           e.index(1), Align(8), AtomicOrdering::Monotonic);
-        Value *weight =
-            e.load(e.f32, e.element(softmax ? row : scores, expert, 4));
-        e.store(weight, weightAt(choice));
-        Value *allNan = b.CreateOr(
-            carried[1],
-            b.CreateAnd(b.CreateICmpEQ(choice, e.index(0)),
-                        b.CreateICmpEQ(best[0], b.getInt32(kNanKey))));
-        return {b.CreateFAdd(carried[0], weight), allNan,
-                e.maxNumber(carried[2], weight)};
       });
-
-  Value *total = chosen[0];
-  if (softmax) {
-    total =
-        e.loop(e.index(0), e.index(spec.topk), 1, {ConstantFP::get(e.f32, 0)},
-               [&](Value *choice, ArrayRef<Value *> sum) -> Values {
-                 Value *logit = e.load(e.f32, weightAt(choice));
-                 Value *shifted = b.CreateFSub(logit, chosen[2]);
-                 Value *power = b.CreateExtractElement(
-                     emitExp(e, e.splat(shifted, 1)), uint64_t(0));
-                 e.store(power, weightAt(choice));
-                 return {b.CreateFAdd(sum[0], power)};
-               })[0];
-  }
-  if (sums)
-    total =
-        b.CreateFAdd(total, ConstantFP::get(e.f32, float(spec.renormEpsilon)));
-  e.loop(e.index(0), e.index(spec.topk), 1, [&](Value *choice) {
-    Value *weight = e.load(e.f32, weightAt(choice));
-    if (softmax || sums)
-      weight = b.CreateFDiv(weight, total);
-    if (spec.scale != 1)
-      weight = b.CreateFMul(weight, ConstantFP::get(e.f32, spec.scale));
-    weight = b.CreateSelect(chosen[1], ConstantFP::getNaN(e.f32), weight);
-    e.store(weight, weightAt(choice));
+    e.loop(pairs, e.extent(1), 1, [&](Value *pair) {
+      e.store(b.getInt32(-1), e.element(buffers.pairExpert, pair, 4));
+    });
   });
 }
 
 void cpu::emitRoute(Emitter &e, const RouteSpec &spec, CpuKernel &result) {
-  int64_t rowBytes = alignTo(spec.experts * 4, 64);
-  RouteEmitter route = {e, spec, e.scratch, e.offset(e.scratch, rowBytes)};
-  unsigned next = 1;
-  Value *logits = e.buffer(0);
-  Value *bias = spec.selectBias ? e.buffer(next++) : nullptr;
-  Value *counters = e.buffer(next);
-  Value *pairExpert = e.buffer(next + 1);
-  Value *pairWeight = e.buffer(next + 2);
+  RouteToken::Buffers buffers = {};
+  unsigned next = 0;
+  buffers.logits = e.buffer(next++);
+  if (spec.selectBias)
+    buffers.bias = e.buffer(next++);
+  Value *counters = spec.counts ? e.buffer(next++) : nullptr;
+  Value *offsets = spec.ragged() ? e.buffer(next++) : nullptr;
+  buffers.pairExpert = e.buffer(next++);
+  buffers.pairWeight = e.buffer(next);
+  result.scratchBytes = RouteToken::scratchBytes(spec);
+  if (spec.ragged()) {
+    // Pairs are counted when it is known which of them stay.
+    RouteToken token(e, spec, buffers);
+    RaggedRoute(e, spec, token, buffers, offsets, counters).emit();
+    result.scratchBytes +=
+        RouteQuota::scratchBytes(spec.experts, RaggedRoute::ranks(spec));
+    return;
+  }
+  buffers.counters = counters;
+  RouteToken token(e, spec, buffers);
   Value *end = e.min(e.mul(e.taskEnd, kTokensPerTask), e.extent(0));
-  e.loop(e.mul(e.taskBegin, kTokensPerTask), end, 1, [&](Value *token) {
-    route.emitToken(token, logits, bias, counters, pairExpert, pairWeight);
+  e.loop(e.mul(e.taskBegin, kTokensPerTask), end, 1, [&](Value *number) {
+    Value *firstPair = e.mul(number, spec.topk);
+    token.emitScores(number);
+    token.emitChoice(firstPair);
+    token.emitWeights(firstPair, e.index(spec.topk));
   });
   result.grid = {{.extent = 0, .divisor = kTokensPerTask}};
-  result.scratchBytes = 2 * rowBytes;
 }

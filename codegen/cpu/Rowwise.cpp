@@ -55,7 +55,14 @@ private:
   int64_t emitAngles(const RowOp &op);
   void emitRope(int op);
   void store(unsigned number, Value *column, Value *mask);
+  void emitColumn(int op);
 
+  /// Whether the right operand is one number a row.
+  bool readsColumn(const RowOp &op) const {
+    return (op.kind == Kind::Add || op.kind == Kind::Sub ||
+            op.kind == Kind::Mul) &&
+           op.width != 1 && spec.ops[op.inputs[1]].width == 1;
+  }
   bool isLoad(int op) const {
     Kind kind = spec.ops[op].kind;
     return kind == Kind::Load || kind == Kind::LoadRow || kind == Kind::Gather;
@@ -74,6 +81,8 @@ private:
   SmallVector<bool> stored; ///< by store
   SmallVector<Value *> bases;
   SmallVector<Stats> stats; ///< of norms with one group
+  /// What ops of width 1 give, in every lane, where a wider op reads it.
+  SmallVector<Value *> columnValues;
   /// Angles in scratch, by positions operand and frequencies.
   std::map<std::pair<int, std::vector<double>>, int64_t> angles;
   std::map<std::pair<int, std::vector<double>>, bool> anglesDone;
@@ -131,6 +140,8 @@ Value *RowwiseEmitter::evalAfresh(int number, Value *column, Value *mask) {
   IRBuilder<> &b = e.b;
   const RowOp &op = spec.ops[number];
   auto in = [&](unsigned input) {
+    if (input == 1 && readsColumn(op))
+      return columnValues[op.inputs[1]];
     return eval(op.inputs[input], column, mask);
   };
   auto activation = [&](Activation kind) {
@@ -395,7 +406,19 @@ void RowwiseEmitter::emitRope(int number) {
   kept[number] = true;
 }
 
+/// Before the loops over columns that read it.
+void RowwiseEmitter::emitColumn(int op) {
+  if (columnValues[op])
+    return;
+  evaluated.clear();
+  Value *value = eval(op, e.index(0), e.constantMask(1, e.lanes));
+  columnValues[op] =
+      e.splat(e.b.CreateExtractElement(value, uint64_t(0)), e.lanes);
+  evaluated.clear();
+}
+
 void RowwiseEmitter::emitRow() {
+  columnValues.assign(spec.ops.size(), nullptr);
   kept.assign(spec.ops.size(), false);
   stored.assign(spec.stores.size(), false);
   stats.assign(spec.ops.size(), {});
@@ -413,6 +436,8 @@ void RowwiseEmitter::emitRow() {
   }
   for (auto [number, op] : enumerate(spec.ops)) {
     bool rope = op.kind == Kind::Rope;
+    if (readsColumn(op))
+      emitColumn(op.inputs[1]);
     if (!rope && !isNorm(number))
       continue;
     if (slots[op.inputs[0]] >= 0)

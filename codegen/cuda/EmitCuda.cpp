@@ -114,6 +114,14 @@ struct SupportsKind {
       return no("experts is {0}, above 1024", spec.experts);
     if (spec.topk > 32)
       return no("topk is {0}, above 32", spec.topk);
+    static constexpr const char *selects[] = {
+        "topk", "topp", "threshold", "all", "expert_choice", "sparse_mixer"};
+    if (spec.select != RouteSpec::Select::TopK)
+      return no("select is {0}, expected topk", selects[int(spec.select)]);
+    if (spec.groups > 1)
+      return no("groups is {0}, expected 1", spec.groups);
+    if (spec.capacity != 0)
+      return no("capacity is {0}, expected none", spec.capacity);
     return std::nullopt;
   }
   template <typename Spec> Reason operator()(const Spec &) const {

@@ -49,21 +49,22 @@ static void printOp(raw_ostream &os, const RaggedGemmSpec &spec, bool grouped) {
                 spec.experts, spec.n, spec.k, spec.gated ? 2 : 1);
   if (grouped)
     os << "  const int *order;\n";
-  if (spec.topk == 0)
-    os << "  const int *pairToken;\n";
+  if (spec.searchesToken())
+    os << "  const int *tokenOffsets;\n";
   if (spec.bias)
     os << "  const float *bias;\n";
   if (spec.weighted)
     os << "  const float *pairWeight;\n";
   os << "  " << typeName(spec.out) << " *out;\n"
-     << "  int pairs;\n\n"
+     << "  int pairs;\n"
+     << (spec.searchesToken() ? "  int tokens;\n\n" : "\n")
      << "  __device__ int pair(int row) const { return "
      << (grouped ? "order[row]" : "row") << "; }\n"
      << "  __device__ int sourceRow(int row) const { return ";
   if (!spec.gather)
     os << "pair(row)";
   else if (spec.topk == 0)
-    os << "pairToken[pair(row)]";
+    os << "tokenOf(tokenOffsets, tokens, pair(row))";
   else
     os << "pair(row) / " << spec.topk;
   os << "; }\n"
@@ -97,18 +98,21 @@ void cuda::emitRaggedGemm(raw_ostream &os, const RaggedGemmSpec &spec,
   os << (grouped ? "const int *expertOffsets, const int *order,\n"
                  : "const int *pairExpert,\n")
      << "    ";
-  if (spec.topk == 0)
-    os << "const int *pairToken, ";
+  if (spec.searchesToken())
+    os << "const int *tokenOffsets, ";
   os << "const " << a << " *w, ";
   if (spec.bias)
     os << "const float *bias, ";
   if (spec.weighted)
     os << "const float *pairWeight, ";
   os << '\n'
-     << "    " << typeName(spec.out) << " *out, Index pairs) {\n"
+     << "    " << typeName(spec.out) << " *out, Index pairs"
+     << (spec.searchesToken() ? ", Index tokens" : "") << ") {\n"
      << "  Op op = {" << (grouped ? "order, " : "")
-     << (spec.topk == 0 ? "pairToken, " : "") << (spec.bias ? "bias, " : "")
-     << (spec.weighted ? "pairWeight, " : "") << "out, int(pairs)};\n";
+     << (spec.searchesToken() ? "tokenOffsets, " : "")
+     << (spec.bias ? "bias, " : "") << (spec.weighted ? "pairWeight, " : "")
+     << "out, int(pairs)" << (spec.searchesToken() ? ", int(tokens)" : "")
+     << "};\n";
   if (grouped)
     os << "  extern __shared__ __align__(16) char shared[];\n"
        << "  int *firstTile = reinterpret_cast<int *>(shared);\n"

@@ -141,7 +141,12 @@ std::string RowwisePrinter::eval(int op, const std::string &column) {
 
 std::string RowwisePrinter::text(int number, const std::string &column) {
   const RowOp &op = spec.ops[number];
-  auto in = [&](unsigned input) { return eval(op.inputs[input], column); };
+  auto in = [&](unsigned input) {
+    int from = op.inputs[input];
+    // One number a row, in every column.
+    bool number = spec.ops[from].width == 1 && op.width != 1;
+    return eval(from, number ? "0" : column);
+  };
   auto load = [&](const char *row) {
     ElementType element = spec.operands[op.buffer].element;
     std::string place = formatv("in{0}[{1}{2}]", op.buffer, row, column).str();

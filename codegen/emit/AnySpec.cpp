@@ -132,12 +132,26 @@ struct Describe {
         .field("renorm", int64_t(spec.renorm))
         .field("renorm_epsilon", spec.renormEpsilon)
         .field("scale", spec.scale)
-        .flag("select_bias", spec.selectBias);
+        .flag("select_bias", spec.selectBias)
+        .flag("counts", spec.counts)
+        .flag("zscore", spec.zscore)
+        .field("logit_scale", spec.logitScale)
+        .field("groups", spec.groups)
+        .field("top_groups", spec.topGroups)
+        .field("group_summed", spec.groupSummed)
+        .flag("mask_zero", spec.maskZero)
+        .field("select", int64_t(spec.select))
+        .field("threshold", spec.threshold)
+        .field("renorm_minimum", spec.renormMinimum)
+        .field("capacity", spec.capacity)
+        .flag("drop_by_weight", spec.dropByWeight);
     return text;
   }
   std::string operator()(const DispatchSpec &spec) const {
     std::string text;
-    FieldPrinter(text, "dispatch").field("experts", spec.experts);
+    FieldPrinter(text, "dispatch")
+        .field("experts", spec.experts)
+        .flag("ragged", spec.ragged);
     return text;
   }
   std::string operator()(const CombineSpec &spec) const {
@@ -152,6 +166,17 @@ struct Describe {
         .field("out", spec.out);
     return text;
   }
+  std::string operator()(const GateHeadsSpec &spec) const {
+    std::string text;
+    FieldPrinter(text, "gate_heads")
+        .field("heads", spec.heads)
+        .field("head_dim", spec.headDim)
+        .field("experts", spec.experts)
+        .field("topk", spec.topk)
+        .field("x", spec.x)
+        .field("out", spec.out);
+    return text;
+  }
 };
 
 struct CountBuffers {
@@ -163,22 +188,29 @@ struct CountBuffers {
   }
   unsigned operator()(const RaggedGemmSpec &spec) const {
     unsigned routing = spec.form == RaggedGemmSpec::Form::Grouped ? 2 : 1;
-    return 3 + routing + (spec.topk == 0) + spec.bias + spec.weighted;
+    return 3 + routing + spec.searchesToken() + spec.bias + spec.weighted;
   }
   unsigned operator()(const KvAppendSpec &) const { return 5; }
   unsigned operator()(const AttentionSpec &) const { return 7; }
   unsigned operator()(const RouteSpec &spec) const {
-    return 4 + spec.selectBias;
+    return 3 + spec.selectBias + spec.counts + spec.ragged();
   }
   unsigned operator()(const DispatchSpec &) const { return 3; }
   unsigned operator()(const CombineSpec &spec) const {
-    return 2 + spec.weighted + spec.residual;
+    return 2 + (spec.topk == 0) + spec.weighted + spec.residual;
+  }
+  unsigned operator()(const GateHeadsSpec &spec) const {
+    return 4 + (spec.topk == 0);
   }
 };
 
 struct CountExtents {
   unsigned operator()(const KvAppendSpec &) const { return 3; }
   unsigned operator()(const AttentionSpec &) const { return 3; }
+  unsigned operator()(const RaggedGemmSpec &spec) const {
+    return 1 + spec.searchesToken();
+  }
+  unsigned operator()(const RouteSpec &spec) const { return 1 + spec.ragged(); }
   template <typename Spec> unsigned operator()(const Spec &) const { return 1; }
 };
 

@@ -8,9 +8,9 @@
 
 namespace moec::kernel {
 
-using AnySpec =
-    std::variant<RowwiseSpec, GemmSpec, RaggedGemmSpec, KvAppendSpec,
-                 AttentionSpec, RouteSpec, DispatchSpec, CombineSpec>;
+using AnySpec = std::variant<RowwiseSpec, GemmSpec, RaggedGemmSpec,
+                             KvAppendSpec, AttentionSpec, RouteSpec,
+                             DispatchSpec, CombineSpec, GateHeadsSpec>;
 
 /// Every field of `spec` in one line of text: equal for equal specs, different
 /// for different ones.

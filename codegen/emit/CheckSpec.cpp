@@ -111,21 +111,50 @@ struct CheckKind {
     return std::nullopt;
   }
   Reason operator()(const RouteSpec &spec) const {
-    if (Reason reason = size("experts", spec.experts, 1 << 16))
-      return reason;
-    return size("topk", spec.topk, spec.experts);
+    for (Reason reason : {size("experts", spec.experts, 1 << 16),
+                          size("topk", spec.topk, spec.experts),
+                          size("groups", spec.groups, spec.experts),
+                          size("top_groups", spec.topGroups, spec.groups),
+                          size("group_summed", spec.groupSummed, 1 << 16)})
+      if (reason)
+        return reason;
+    if (spec.experts % spec.groups)
+      return no("{0} groups do not divide {1} experts", spec.groups,
+                spec.experts);
+    // A table of 256 numbers an expert.
+    bool ranksTokens = spec.select == RouteSpec::Select::ExpertChoice ||
+                       (spec.capacity != 0 && spec.dropByWeight);
+    if (ranksTokens && spec.experts > 4096)
+      return no("experts is {0}, above 4096 where tokens are ranked by expert",
+                spec.experts);
+    return std::nullopt;
   }
   Reason operator()(const DispatchSpec &spec) const {
     return size("experts", spec.experts, 1 << 16);
   }
   Reason operator()(const CombineSpec &spec) const {
-    for (Reason reason :
-         {size("topk", spec.topk, 1 << 16), size("width", spec.width),
-          floats("y", spec.y), floats("out", spec.out)})
+    for (Reason reason : {size("width", spec.width), floats("y", spec.y),
+                          floats("out", spec.out)})
       if (reason)
         return reason;
+    if (spec.topk < 0 || spec.topk > 1 << 16)
+      return no("topk is {0}, outside [0, {1}]", spec.topk, 1 << 16);
     if (spec.residual)
       return floats("residual", spec.residualElement);
+    return std::nullopt;
+  }
+  Reason operator()(const GateHeadsSpec &spec) const {
+    for (Reason reason : {size("heads", spec.heads, 1 << 12),
+                          size("head_dim", spec.headDim, 1 << 12),
+                          size("experts", spec.experts, spec.heads),
+                          floats("x", spec.x), floats("out", spec.out)})
+      if (reason)
+        return reason;
+    if (spec.heads % spec.experts)
+      return no("heads is {0}, no multiple of experts {1}", spec.heads,
+                spec.experts);
+    if (spec.topk < 0 || spec.topk > spec.experts)
+      return no("topk is {0}, outside [0, {1}]", spec.topk, spec.experts);
     return std::nullopt;
   }
 };
@@ -192,6 +221,9 @@ Reason CheckKind::rowOp(const RowwiseSpec &spec, size_t number) const {
   case Kind::Add:
   case Kind::Sub:
   case Kind::Mul:
+    if (op.inputs.size() == 2 && inputWidth(0) == op.width &&
+        inputWidth(1) == 1)
+      return std::nullopt;
     return elementwise(2);
   case Kind::Scale:
   case Kind::Silu:

@@ -29,7 +29,8 @@ struct RowOp {
     LoadRow, // operand `buffer` is one row [width]; the same for every row
     Gather,  // operand `buffer` is a table [*, width], row index[r] of operand
              // `index` (i32)
-    // Arithmetic on rows of equal width (rounded to nothing: f32 inside).
+    // Arithmetic on rows of equal width (rounded to nothing: f32 inside). The
+    // right operand of Add, Sub and Mul may have width 1: a number a row.
     Add,
     Sub,
     Mul,
@@ -121,21 +122,23 @@ struct GemmSpec {
 
 /// The GEMM of every expert over its own rows. Pairs are (token, expert)
 /// choices, numbered token-major: pair p belongs to token p / topk if
-/// `topk` > 0, otherwise to pairToken[p].
+/// `topk` > 0, otherwise to the token t with tokenOffsets[t] <= p <
+/// tokenOffsets[t + 1].
 ///
 /// form Grouped (prefill): expertOffsets i32 [experts + 1] and order i32
 ///   [pairs]: pairs order[expertOffsets[e] .. expertOffsets[e + 1]) chose e.
-/// form Direct (decode): pairExpert i32 [pairs]; nothing is sorted; a task is
-///   a pair and some panels, only the chosen experts' weights are read.
+/// form Direct (decode): pairExpert i32 [pairs], -1 where there is no pair;
+///   nothing is sorted; a task is a pair and some panels, only the chosen
+///   experts' weights are read.
 ///
 /// Buffers: a [tokens, k] if gather, else [pairs, k] token-major;
 ///   Grouped: expertOffsets, order; Direct: pairExpert;
-///   [pairToken i32 [pairs] if topk == 0];
+///   [tokenOffsets i32 [tokens + 1] if topk == 0 and gather];
 ///   w (panels of [experts, n, k]; gated_panels if gated), [bias [experts, n],
 ///   gated [experts, 2, n]], [pairWeight f32 [pairs] if weighted], out [pairs,
 ///   n] in token-major pair order.
-/// Extents: pairs (Grouped: host bound of pairs, the true count is
-///   expertOffsets[experts]).
+/// Extents: pairs (host bound; Grouped: the true count is
+///   expertOffsets[experts]), [tokens if there are tokenOffsets].
 /// Epilogue: + bias; activation, times up if gated; times pairWeight if
 /// weighted; round to `out`.
 struct RaggedGemmSpec {
@@ -153,6 +156,7 @@ struct RaggedGemmSpec {
   bool gated = false;
   Activation activation = Activation::None;
   bool weighted = false;
+  bool searchesToken() const { return topk == 0 && gather; }
   friend bool operator==(const RaggedGemmSpec &,
                          const RaggedGemmSpec &) = default;
 };
@@ -194,18 +198,23 @@ struct AttentionSpec {
                          const AttentionSpec &) = default;
 };
 
-/// Chooses `topk` experts a token from logits [tokens, experts] f32.
-/// Selection is by (score descending, expert ascending); NaN sorts last; a
-/// token whose scores are all NaN takes experts 0..topk-1 with NaN weights.
-/// Softmax subtracts the maximum. Counters get +1 per choice (atomic).
-/// Buffers: logits, [selectBias f32 [experts]], counters i64 [experts] (in and
-///   out), pairExpert i32 [tokens * topk], pairWeight f32 [tokens * topk].
-/// Extents: tokens.
+/// Chooses experts for tokens from logits [tokens, experts] f32, as RouteAttrs
+/// of ir/ops/MoeOps.h says; `topk` is its k.
+///
+/// Where every token has `topk` pairs, pair p is of token p / topk and
+/// tokenOffsets is not bound. If `ragged()`, the pairs of a token are those of
+/// tokenOffsets; pairExpert is -1 behind the last pair. Counters get +1 per
+/// pair (atomic).
+/// Buffers: logits, [selectBias f32 [experts]], [counters i64 [experts] (in and
+///   out) if counts], [tokenOffsets i32 [tokens + 1] if ragged()], pairExpert
+///   i32 [pairs], pairWeight f32 [pairs].
+/// Extents: tokens, [pairs (host bound) if ragged()].
 struct RouteSpec {
-  enum class Score { Softmax, Sigmoid, Identity };
-  /// None: the score; Sum: divided by the sum of the chosen (+ epsilon);
-  /// SoftmaxSelected: softmax over the chosen logits (topk-then-softmax).
+  enum class Score { Softmax, Sigmoid, Identity, Relu };
+  /// None: the score; Sum: divided by max(the sum of the chosen + epsilon,
+  /// renormMinimum); SoftmaxSelected: softmax over the chosen logits.
   enum class Renorm { None, Sum, SoftmaxSelected };
+  enum class Select { TopK, TopP, Threshold, All, ExpertChoice, SparseMixer };
   int64_t experts = 0;
   int64_t topk = 0;
   Score score = Score::Softmax;
@@ -213,20 +222,44 @@ struct RouteSpec {
   double renormEpsilon = 0;
   double scale = 1;
   bool selectBias = false;
+  bool counts = true;
+  bool zscore = false;
+  double logitScale = 1;
+  int64_t groups = 1;
+  int64_t topGroups = 1;
+  /// How many of a group's best keys make its score.
+  int64_t groupSummed = 1;
+  /// Keys of other groups become 0, not -inf.
+  bool maskZero = false;
+  Select select = Select::TopK;
+  /// TopP, SparseMixer: as in RouteAttrs. Threshold: what a key must exceed.
+  double threshold = 0;
+  double renormMinimum = 0;
+  double capacity = 0;
+  bool dropByWeight = false;
+
+  bool ragged() const {
+    return capacity != 0 || select == Select::TopP ||
+           select == Select::Threshold || select == Select::ExpertChoice;
+  }
   friend bool operator==(const RouteSpec &, const RouteSpec &) = default;
 };
 
 /// Expert-major order of pairs: a stable counting sort, one task.
 /// Buffers: pairExpert i32 [pairs], expertOffsets i32 [experts + 1],
-///   order i32 [pairs]. Extents: pairs.
+///   order i32 [pairs]. Extents: pairs (host bound; if `ragged`, pairExpert is
+///   -1 where there is no pair).
 struct DispatchSpec {
   int64_t experts = 0;
+  bool ragged = false;
   friend bool operator==(const DispatchSpec &, const DispatchSpec &) = default;
 };
 
 /// out[t] = residual[t] + sum over the token's pairs, ascending, of
-/// weight[p] * y[p] (weight only if `weighted`).
-/// Buffers: y [tokens * topk, width], [pairWeight f32], [residual], out.
+/// weight[p] * y[p] (weight only if `weighted`). The pairs of token t are
+/// `topk` from t * topk on, or, if topk == 0, those of tokenOffsets.
+/// Buffers: y [pairs, width], [tokenOffsets i32 [tokens + 1] if topk == 0],
+///   [pairWeight f32], [residual], out.
 /// Extents: tokens.
 struct CombineSpec {
   int64_t topk = 0;
@@ -237,6 +270,22 @@ struct CombineSpec {
   ElementType residualElement = ElementType::f32;
   ElementType out = ElementType::f32;
   friend bool operator==(const CombineSpec &, const CombineSpec &) = default;
+};
+
+/// out[t]: the columns of head h times the weight of expert h % experts among
+/// the token's pairs, 0 if it is not there. Pairs of a token as for Combine.
+/// Buffers: x [tokens, heads * headDim], [tokenOffsets i32 [tokens + 1] if topk
+///   == 0], pairExpert i32 [pairs], pairWeight f32 [pairs], out.
+/// Extents: tokens.
+struct GateHeadsSpec {
+  int64_t heads = 0;
+  int64_t headDim = 0;
+  int64_t experts = 0;
+  int64_t topk = 0;
+  ElementType x = ElementType::f32;
+  ElementType out = ElementType::f32;
+  friend bool operator==(const GateHeadsSpec &,
+                         const GateHeadsSpec &) = default;
 };
 
 } // namespace moec::kernel

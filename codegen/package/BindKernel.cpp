@@ -55,10 +55,12 @@ private:
     return value.users()[0];
   }
 
-  /// What follows a product: activation, times up, residual, cast.
+  /// What follows a product: activation, times up, weight of the pair,
+  /// residual, cast.
   struct Epilogue {
     kernel::Activation activation = kernel::Activation::None;
     const Operation *up = nullptr;
+    Value weight;
     Value residual;
     Value result;
   };
@@ -74,6 +76,8 @@ private:
   llvm::Error route();
   llvm::Error dispatch();
   llvm::Error combine();
+  llvm::Error gateHeads();
+  int64_t pairsPerToken(Value offsets) const;
 
   const Operation &op;
   Block &body;
@@ -114,6 +118,10 @@ Binder::Epilogue Binder::epilogue(const Operation &product) const {
       result.up = mul->operand(mul->operand(0) == at).definingOp();
       at = mul->result();
     }
+  }
+  if (const Operation *weigh = reader(at, OpKind::MoeWeigh)) {
+    result.weight = weigh->operand(1);
+    at = weigh->result();
   }
   if (const Operation *add = reader(at, OpKind::Add)) {
     result.residual = add->operand(add->operand(0) == at);
@@ -174,6 +182,19 @@ llvm::Error Binder::gemm() {
   return llvm::Error::success();
 }
 
+/// How many pairs each token has; 0 where that varies, or is not known.
+int64_t Binder::pairsPerToken(Value offsets) const {
+  Operation *route = outer.lookup(offsets).definingOp();
+  if (!route || !route->is(OpKind::KernelRoute))
+    return 0;
+  for (const Operation &inner : route->body()->ops())
+    if (inner.is(OpKind::MoeRoute)) {
+      const auto &attrs = inner.attrs<RouteAttrs>();
+      return attrs.constantStride() ? attrs.k : 0;
+    }
+  return 0;
+}
+
 llvm::Error Binder::raggedGemm() {
   const Operation *product = gateOf(OpKind::MoeGroupedLinear);
   if (!product)
@@ -197,14 +218,8 @@ llvm::Error Binder::raggedGemm() {
   if (spec.gated && (spec.bias || end.up->numOperands() == 5))
     return fail("gate and up without biases");
   spec.activation = end.activation;
-  // Pairs per token, from the bound of the ragged dimension.
-  Dim tokens = offsets.type().dim(0), pairs = expert.type().dim(0);
-  Polynomial bound1 = pairs.polynomial().hostBound();
-  if (!tokens.symbol() || bound1.terms().size() != 1 ||
-      bound1 != Polynomial(bound1.terms()[0].coefficient) *
-                    Polynomial::of(tokens.symbol()))
-    return fail("over a constant number of experts a token");
-  spec.topk = bound1.terms()[0].coefficient;
+  spec.topk = pairsPerToken(offsets);
+  spec.weighted = bool(end.weight);
   bind(a);
   if (spec.form == RaggedGemmSpec::Form::Grouped) {
     unsigned last = body.numArguments();
@@ -213,16 +228,23 @@ llvm::Error Binder::raggedGemm() {
   } else {
     bind(expert);
   }
+  if (spec.searchesToken())
+    bind(offsets);
   if (end.up)
     bindWeight({w, end.up->operand(3)});
   else
     bindWeight({w});
   if (spec.bias)
     bindAs(product->operand(4), ElementType::f32);
+  if (end.weight)
+    bind(end.weight);
   if (!outer.lookup(end.result) || end.residual)
-    return fail("a moe.grouped_linear with activation and cast, in this order");
+    return fail("a moe.grouped_linear with activation, weight and cast, in "
+                "this order");
   bind(end.result);
   extent(expert);
+  if (spec.searchesToken())
+    extent(a);
   bound.spec = spec;
   return llvm::Error::success();
 }
@@ -253,6 +275,15 @@ llvm::Error Binder::addRowOp(const Operation &inner, RowwiseSpec &spec) {
     spec.ops.push_back(load);
     return rowOps[value] = spec.ops.size() - 1;
   };
+  // A number a row, of rank 1.
+  auto columnOf = [&](Value value) -> int {
+    RowOp load;
+    load.kind = RowOp::Kind::Load;
+    load.buffer = bufferOf(value);
+    load.width = 1;
+    spec.ops.push_back(load);
+    return spec.ops.size() - 1;
+  };
   row.width = inner.result().type().dim(1).constant();
   switch (inner.kind()) {
   case OpKind::Embedding:
@@ -268,6 +299,10 @@ llvm::Error Binder::addRowOp(const Operation &inner, RowwiseSpec &spec) {
                : inner.is(OpKind::Sub) ? RowOp::Kind::Sub
                                        : RowOp::Kind::Mul;
     row.inputs = {inputOf(inner.operand(0)), inputOf(inner.operand(1))};
+    break;
+  case OpKind::MoeWeigh:
+    row.kind = RowOp::Kind::Mul;
+    row.inputs = {inputOf(inner.operand(0)), columnOf(inner.operand(1))};
     break;
   case OpKind::Scale:
     row.kind = RowOp::Kind::Scale;
@@ -402,31 +437,47 @@ llvm::Error Binder::kvAppend() {
 llvm::Error Binder::route() {
   const Operation *inner = find(OpKind::MoeRoute);
   const Operation *count = find(OpKind::MoeCount);
-  if (!inner || !count)
-    return fail("a moe.route and its moe.count");
+  if (!inner)
+    return fail("a moe.route");
   const auto &attrs = inner->attrs<RouteAttrs>();
-  RouteAttrs plain;
-  plain.k = attrs.k;
-  plain.score = attrs.score;
-  plain.renorm = attrs.renorm;
-  plain.epsilon = attrs.epsilon;
-  plain.scale = attrs.scale;
-  if (plain.str() != attrs.str() || attrs.score == RouterScore::relu)
-    return opError(*inner) << "has no kernel yet for " << attrs.str();
   RouteSpec spec;
   spec.experts = inner->operand(0).type().dim(1).constant();
   spec.topk = attrs.k;
   spec.score = RouteSpec::Score(attrs.score);
   spec.renorm = RouteSpec::Renorm(attrs.renorm);
   spec.renormEpsilon = attrs.epsilon;
+  spec.renormMinimum = attrs.minimum;
   spec.scale = attrs.scale;
   spec.selectBias = inner->numOperands() == 2;
+  spec.counts = count;
+  spec.zscore = attrs.logitNorm == LogitNorm::zscore;
+  spec.logitScale = attrs.logitScale;
+  spec.groups = attrs.groups;
+  spec.topGroups = attrs.topGroups;
+  if (attrs.groups > 1) {
+    spec.groupSummed = attrs.groupScore == GroupScore::max ? 1
+                       : attrs.groupScore == GroupScore::sum_top2
+                           ? 2
+                           : attrs.k / attrs.topGroups;
+    spec.maskZero = attrs.maskValue == MaskValue::zero;
+  }
+  spec.select = RouteSpec::Select(attrs.select);
+  spec.threshold = attrs.threshold;
+  if (attrs.thresholdByExperts)
+    spec.threshold /= double(spec.experts);
+  spec.capacity = attrs.capacity;
+  spec.dropByWeight = attrs.capacity != 0 && attrs.drop == DropPolicy::weight;
   for (Value operand : inner->operands())
     bind(operand);
-  bind(count->operand(0));
+  if (count)
+    bind(count->operand(0));
+  if (spec.ragged())
+    bind(inner->result(0));
   bind(inner->result(1));
   bind(inner->result(2));
   extent(inner->operand(0));
+  if (spec.ragged())
+    extent(inner->result(1));
   bound.spec = spec;
   return llvm::Error::success();
 }
@@ -437,6 +488,12 @@ llvm::Error Binder::dispatch() {
     return fail("a moe.dispatch");
   DispatchSpec spec;
   spec.experts = inner->attrs<MoeDispatchAttrs>().experts;
+  // Only a route leaves pairs out.
+  Operation *route = outer.lookup(inner->operand(0)).definingOp();
+  if (route && route->is(OpKind::KernelRoute))
+    for (const Operation &op : route->body()->ops())
+      if (op.is(OpKind::MoeRoute))
+        spec.ragged = !op.attrs<RouteAttrs>().constantStride();
   bind(inner->operand(0));
   bind(inner->result(0));
   bind(inner->result(1));
@@ -451,12 +508,7 @@ llvm::Error Binder::combine() {
     return fail("a moe.combine");
   CombineSpec spec;
   Value y = inner->operand(0);
-  Polynomial pairs = y.type().dim(0).polynomial().hostBound();
-  Dim tokens = inner->result().type().dim(0);
-  if (pairs.terms().size() != 1 ||
-      pairs != Polynomial(pairs.terms()[0].coefficient) * tokens.polynomial())
-    return fail("over a constant number of experts a token");
-  spec.topk = pairs.terms()[0].coefficient;
+  spec.topk = pairsPerToken(inner->operand(1));
   spec.width = y.type().dim(1).constant();
   spec.weighted = inner->numOperands() == 3;
   spec.y = y.type().element();
@@ -469,6 +521,8 @@ llvm::Error Binder::combine() {
     result = cast->result();
   spec.out = result.type().element();
   bind(y);
+  if (spec.topk == 0)
+    bind(inner->operand(1));
   if (spec.weighted)
     bind(inner->operand(2));
   if (residual) {
@@ -477,7 +531,33 @@ llvm::Error Binder::combine() {
     bind(residual);
   }
   bind(result);
-  bound.extents.push_back(tokens.polynomial());
+  extent(inner->result());
+  bound.spec = spec;
+  return llvm::Error::success();
+}
+
+llvm::Error Binder::gateHeads() {
+  const Operation *inner = find(OpKind::MoeGateHeads);
+  if (!inner)
+    return fail("a moe.gate_heads");
+  const auto &attrs = inner->attrs<GateHeadsAttrs>();
+  GateHeadsSpec spec;
+  Value x = inner->operand(0), result = inner->result();
+  if (const Operation *cast = reader(result, OpKind::Cast))
+    result = cast->result();
+  spec.heads = attrs.heads;
+  spec.headDim = x.type().dim(1).constant() / attrs.heads;
+  spec.experts = attrs.experts;
+  spec.topk = pairsPerToken(inner->operand(1));
+  spec.x = x.type().element();
+  spec.out = result.type().element();
+  bind(x);
+  if (spec.topk == 0)
+    bind(inner->operand(1));
+  bind(inner->operand(2));
+  bind(inner->operand(3));
+  bind(result);
+  extent(x);
   bound.spec = spec;
   return llvm::Error::success();
 }
@@ -491,6 +571,8 @@ llvm::Expected<BoundKernel> Binder::run() {
       return combine();
     case OpKind::KernelDispatch:
       return dispatch();
+    case OpKind::KernelGateHeads:
+      return gateHeads();
     case OpKind::KernelGemm:
       return gemm();
     case OpKind::KernelKvAppend:

@@ -74,8 +74,10 @@ void TokenRouter::normalizeLogits() {
     for (double x : logits)
       squares += (x - mean) * (x - mean);
     double deviation = std::sqrt(squares / logits.size());
+    // The mean of equal numbers may be rounded.
+    bool equal = llvm::all_of(logits, [&](double x) { return x == logits[0]; });
     for (double &x : logits)
-      x = deviation == 0 ? 0 : (x - mean) / deviation;
+      x = equal || deviation == 0 ? 0 : (x - mean) / deviation;
   }
   for (double &x : logits)
     x *= attrs.logitScale;

@@ -192,6 +192,8 @@ void KernelFormer::gemm(Operation &op) {
   }
   if (!ragged)
     absorbAdd(ops);
+  else if (Operation *weigh = onlyReader(*ops.back(), OpKind::MoeWeigh))
+    ops.push_back(weigh);
   absorbCast(ops);
   take(ragged ? OpKind::KernelRaggedGemm : OpKind::KernelGemm, std::move(ops));
 }
@@ -214,6 +216,11 @@ void KernelFormer::anchor(Operation &op) {
     OpList ops{&op};
     absorbCast(ops);
     return take(OpKind::KernelAttention, std::move(ops));
+  }
+  case OpKind::MoeGateHeads: {
+    OpList ops{&op};
+    absorbCast(ops);
+    return take(OpKind::KernelGateHeads, std::move(ops));
   }
   case OpKind::KvAppend:
     return take(OpKind::KernelKvAppend, {&op});
@@ -312,6 +319,7 @@ static bool isRowwise(const Operation &op) {
   case OpKind::Embedding:
   case OpKind::GatherRows:
   case OpKind::LayerNorm:
+  case OpKind::MoeWeigh:
   case OpKind::Mul:
   case OpKind::RmsNorm:
   case OpKind::Rope:

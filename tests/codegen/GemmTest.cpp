@@ -213,18 +213,25 @@ class RaggedGemmTest : public testing::TestWithParam<CpuLevel> {};
 
 /// Pairs, their experts and what Dispatch makes of them.
 struct Assignment {
-  Array pairExpert, pairToken, offsets, order;
+  Array pairExpert, pairToken, tokenOffsets, offsets, order;
   int64_t pairs;
 
   /// Expert of pair p is chosen(p).
   Assignment(int64_t pairs, int64_t tokens, int64_t experts, int64_t topk,
              llvm::function_ref<int64_t(int64_t)> chosen)
       : pairExpert(ElementType::i32, pairs), pairToken(ElementType::i32, pairs),
+        tokenOffsets(ElementType::i32, tokens + 1),
         offsets(ElementType::i32, experts + 1), order(ElementType::i32, pairs),
         pairs(pairs) {
-    for (int64_t pair = 0; pair < pairs; ++pair) {
+    for (int64_t pair = 0; pair < pairs; ++pair)
       pairExpert.set(pair, double(chosen(pair)));
-      pairToken.set(pair, double(topk ? pair / topk : pair * 3 % tokens));
+    // Ragged: none, two, none, two, ... and the rest to the last token.
+    for (int64_t token = 0, pair = 0; token < tokens; ++token) {
+      int64_t end = topk ? pair + topk : pair + token % 2 * 2;
+      end = token + 1 == tokens ? pairs : end;
+      for (; pair < end; ++pair)
+        pairToken.set(pair, double(token));
+      tokenOffsets.set(token + 1, double(end));
     }
     int64_t next = 0;
     for (int64_t expert = 0; expert < experts; ++expert) {
@@ -310,15 +317,18 @@ static void checkRagged(RaggedGemmSpec spec, int64_t tokens, CpuLevel level,
     } else {
       buffers.push_back(&assignment.pairExpert);
     }
-    if (spec.topk == 0)
-      buffers.push_back(&assignment.pairToken);
+    std::vector<int64_t> extents = {pairs};
+    if (spec.searchesToken()) {
+      buffers.push_back(&assignment.tokenOffsets);
+      extents.push_back(tokens);
+    }
     buffers.push_back(&packed);
     if (spec.bias)
       buffers.push_back(&bias);
     if (spec.weighted)
       buffers.push_back(&pairWeight);
     buffers.push_back(&out);
-    compiled(spec, level).runSplit(buffers, {pairs}, {&out}, random);
+    compiled(spec, level).runSplit(buffers, extents, {&out}, random);
     expectClose(out, exact, typed, kGemm, "out");
     bytes[int(form)] = out.copyBytes();
   }

@@ -197,6 +197,23 @@ TEST_P(RouteTest, SortsNanLastAndAllNanToTheFirstExperts) {
 
 MOEC_INSTANTIATE_LEVELS(RouteTest);
 
+TEST_P(DispatchTest, LeavesOutWhatIsNoPair) {
+  MOEC_SKIP_UNLESS_HOST_RUNS(GetParam());
+  Array pairExpert(ElementType::i32, 6), offsets(ElementType::i32, 4);
+  Array order(ElementType::i32, 6);
+  const int experts[] = {2, 0, 2, 0, -1, -1};
+  for (int pair = 0; pair < 6; ++pair)
+    pairExpert.set(pair, experts[pair]);
+  order.fillBytes(0xFF);
+  compiled(DispatchSpec{.experts = 3, .ragged = true}, GetParam())
+      .run({&pairExpert, &offsets, &order}, {6});
+  const int starts[] = {0, 2, 2, 4}, places[] = {1, 3, 0, 2, -1, -1};
+  for (int expert = 0; expert < 4; ++expert)
+    EXPECT_EQ(offsets.getInt(expert), starts[expert]);
+  for (int place = 0; place < 6; ++place)
+    EXPECT_EQ(order.getInt(place), places[place]);
+}
+
 TEST_P(DispatchTest, SortsPairsByExpertAndKeepsTheirOrder) {
   MOEC_SKIP_UNLESS_HOST_RUNS(GetParam());
   for (int64_t experts : {1, 5, 64})
@@ -231,7 +248,7 @@ TEST_P(CombineTest, AddsPairsInOrderToTheResidual) {
   for (ElementType element : {ElementType::f32, ElementType::bf16})
     for (bool weighted : {false, true})
       for (bool withResidual : {false, true})
-        for (int64_t topk : {1, 2, 8})
+        for (int64_t topk : {0, 1, 2, 8}) // 0: ragged
           for (int64_t width : {topk == 2 ? 9 : 64}) {
             constexpr int64_t tokens = 37;
             CombineSpec spec = {.topk = topk,
@@ -243,8 +260,13 @@ TEST_P(CombineTest, AddsPairsInOrderToTheResidual) {
                                 .out = element};
             ASSERT_EQ(cpu::supports(spec, GetParam()), std::nullopt);
             Random random(6);
-            Array y(element, tokens * topk * width);
-            Array weight(ElementType::f32, tokens * topk);
+            Array offsets(ElementType::i32, tokens + 1);
+            for (int64_t token = 0; token < tokens; ++token)
+              offsets.set(token + 1,
+                          offsets.get(token) + double(topk ? topk : token % 4));
+            int64_t pairs = offsets.getInt(tokens);
+            Array y(element, pairs * width);
+            Array weight(ElementType::f32, pairs);
             Array residual(element, tokens * width);
             Array out(element, tokens * width);
             y.fillNormal(random);
@@ -252,6 +274,8 @@ TEST_P(CombineTest, AddsPairsInOrderToTheResidual) {
             residual.fillNormal(random);
             out.fillBytes(0xFF);
             std::vector<const Array *> buffers = {&y};
+            if (topk == 0)
+              buffers.push_back(&offsets);
             if (weighted)
               buffers.push_back(&weight);
             if (withResidual)
@@ -264,8 +288,8 @@ TEST_P(CombineTest, AddsPairsInOrderToTheResidual) {
               int64_t token = at / width, column = at % width;
               double x = withResidual ? residual.get(at) : 0;
               float t = float(x);
-              for (int64_t i = 0; i < topk; ++i) {
-                int64_t pair = token * topk + i;
+              for (int64_t pair = offsets.getInt(token);
+                   pair < offsets.getInt(token + 1); ++pair) {
                 double term = y.get(pair * width + column);
                 double factor = weighted ? weight.get(pair) : 1;
                 x += factor * term;

@@ -88,7 +88,10 @@ template <typename T> struct Interpreter {
     }
   }
   T element(const RowOp &op, int64_t row, int64_t column) {
-    auto in = [&](int input) { return values[op.inputs[input]][column]; };
+    auto in = [&](int input) {
+      const std::vector<T> &row = values[op.inputs[input]];
+      return row[row.size() == 1 ? 0 : column];
+    };
     auto load = [&](int64_t at) {
       return T(operands[op.buffer]->get(at * op.width + column));
     };
@@ -470,6 +473,28 @@ TEST_P(RowwiseTest, SaturatesAndPropagatesNan) {
     EXPECT_NEAR(tanhs.get(at), std::tanh(value), 1e-7) << value;
   }
   EXPECT_TRUE(std::signbit(tanhs.get(4))) << "tanh(-0) is -0";
+}
+
+// A shared expert's gate: a number a row, from memory or computed in the row.
+TEST_P(RowwiseTest, RepeatsAColumnAlongTheRow) {
+  MOEC_SKIP_UNLESS_HOST_RUNS(GetParam());
+  for (int64_t width : {1, 7, 32, 100}) {
+    Body body;
+    int x = body.load(body.operand(ElementType::bf16), width);
+    int number = body.load(body.operand(ElementType::f32), 1);
+    int gate = body.unary(Kind::Sigmoid, number);
+    int weight = body.loadRow(body.operand(ElementType::f32), width);
+    int gated = body.binary(Kind::Mul, x, gate);
+    int normed = body.norm(Kind::RmsNorm, {gated, weight});
+    int first = body.op(
+        {.kind = Kind::Slice, .inputs = {normed}, .width = 1, .start = 0});
+    int sum = body.binary(Kind::Add, normed, first);
+    body.store(body.binary(Kind::Sub, sum, number)).store(gate).store(gated);
+    Array from = normalArray(ElementType::bf16, kRows * width);
+    Array numbers = normalArray(ElementType::f32, kRows);
+    Array weights = normalArray(ElementType::f32, width);
+    checkRowwise(body.spec, {&from, &numbers, &weights}, kRows, GetParam());
+  }
 }
 
 MOEC_INSTANTIATE_LEVELS(RowwiseTest);

@@ -98,3 +98,18 @@ __device__ __forceinline__ float2 sinCos(double angle) {
   return make_float2(quadrant & 2 ? -first : first,
                      (quadrant + 1) & 2 ? -second : second);
 }
+
+// The token whose pairs `pair` is among: the last one whose first pair is not
+// behind it.
+__device__ __forceinline__ int tokenOf(const int *tokenOffsets, int tokens,
+                                       int pair) {
+  int token = 0;
+  for (int end = tokens; end - token > 1;) {
+    int middle = (token + end) / 2;
+    if (tokenOffsets[middle] > pair)
+      end = middle;
+    else
+      token = middle;
+  }
+  return token;
+}

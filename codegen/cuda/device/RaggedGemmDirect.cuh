@@ -45,6 +45,8 @@ __device__ void raggedGemm(const Op &op, const T *a, const T *weights,
   int first =
       blockIdx.x % columnTiles * kColumns + warp * kColumnsPerWarp;
   int expert = pairExpert[pair];
+  if (expert < 0)
+    return;
   const T *row = a + (Index)(op.sourceRow(pair)) * k;
   // Panels are padded with zeros, so every column of a tile can be read.
   const T *panel = weights + ((Index)(expert)*panels + first / kPanel) *

@@ -19,8 +19,33 @@ __device__ void routeToken(const float *logits, const float *bias,
   for (int i = 0; i < held; ++i) {
     int expert = i * 32 + lane;
     logit[i] = expert < experts ? logits[token * experts + expert] : 0.0f;
+  }
+  if (Op::kZscore) {
+    float first = __shfl_sync(0xffffffffu, logit[0], 0), sum = 0, squares = 0;
+    bool differs = false;
+#pragma unroll
+    for (int i = 0; i < held; ++i)
+      if (i * 32 + lane < experts) {
+        sum += logit[i];
+        differs |= !(logit[i] == first);
+      }
+    float mean = warpSum(sum) / float(experts);
+#pragma unroll
+    for (int i = 0; i < held; ++i)
+      if (i * 32 + lane < experts)
+        squares += (logit[i] - mean) * (logit[i] - mean);
+    float deviation = sqrtf(warpSum(squares) / float(experts));
+    // Equal numbers become 0, though their mean may be rounded.
+    differs = __any_sync(0xffffffffu, differs) && deviation != 0.0f;
+#pragma unroll
+    for (int i = 0; i < held; ++i)
+      logit[i] = differs ? (logit[i] - mean) / deviation : 0.0f;
+  }
+#pragma unroll
+  for (int i = 0; i < held; ++i) {
+    logit[i] *= Op::logitScale();
     score[i] = logit[i];
-    if (expert < experts)
+    if (i * 32 + lane < experts)
       top = fmaxf(top, logit[i]); // skips NaN
   }
   if (Op::kScore == 0) {
@@ -41,6 +66,10 @@ __device__ void routeToken(const float *logits, const float *bias,
 #pragma unroll
     for (int i = 0; i < held; ++i)
       score[i] = sigmoid(logit[i]);
+  } else if (Op::kScore == 3) {
+#pragma unroll
+    for (int i = 0; i < held; ++i)
+      score[i] = relu(logit[i]);
   }
 
   int key[held];
@@ -102,7 +131,8 @@ __device__ void routeToken(const float *logits, const float *bias,
       sum += __shfl_sync(0xffffffffu, mine, choice);
     mine /= sum;
   } else if (Op::kRenorm == 1) {
-    mine /= sum + Op::renormEpsilon();
+    sum += Op::renormEpsilon();
+    mine /= sum < Op::renormMinimum() ? Op::renormMinimum() : sum; // NaN stays
   }
   mine *= Op::scale();
   if (allNan)
@@ -110,6 +140,7 @@ __device__ void routeToken(const float *logits, const float *bias,
   if (lane < topk) {
     pairExpert[token * topk + lane] = myExpert;
     pairWeight[token * topk + lane] = mine;
-    atomicAdd(counters + myExpert, 1ull);
+    if (Op::kCounts)
+      atomicAdd(counters + myExpert, 1ull);
   }
 }
