@@ -118,8 +118,8 @@ struct SupportsKind {
         "topk", "topp", "threshold", "all", "expert_choice", "sparse_mixer"};
     if (spec.select != RouteSpec::Select::TopK)
       return no("select is {0}, expected topk", selects[int(spec.select)]);
-    if (spec.groups > 1)
-      return no("groups is {0}, expected 1", spec.groups);
+    if (spec.groups > 32)
+      return no("groups is {0}, above 32", spec.groups);
     if (spec.capacity != 0)
       return no("capacity is {0}, expected none", spec.capacity);
     return std::nullopt;

@@ -23,6 +23,9 @@ void cuda::emitRoute(raw_ostream &os, const kernel::RouteSpec &spec,
       "  static constexpr int kScore = {2}, kRenorm = {3};\n"
       "  static constexpr bool kSelectBias = {4}, kCounts = {5};\n"
       "  static constexpr bool kZscore = {6};\n"
+      "  static constexpr int kGroups = {11}, kTopGroups = {12};\n"
+      "  static constexpr int kGroupSummed = {13};\n"
+      "  static constexpr bool kMaskZero = {14};\n"
       "  static __device__ float logitScale() {{ return {7}; }\n"
       "  static __device__ float renormEpsilon() {{ return {8}; }\n"
       "  static __device__ float renormMinimum() {{ return {9}; }\n"
@@ -32,7 +35,8 @@ void cuda::emitRoute(raw_ostream &os, const kernel::RouteSpec &spec,
       spec.selectBias ? "true" : "false", spec.counts ? "true" : "false",
       spec.zscore ? "true" : "false", f32Literal(spec.logitScale),
       f32Literal(spec.renormEpsilon), f32Literal(spec.renormMinimum),
-      f32Literal(spec.scale));
+      f32Literal(spec.scale), spec.groups, spec.topGroups, spec.groupSummed,
+      spec.maskZero ? "true" : "false");
   os << formatv(
       "extern \"C\" __global__ void __launch_bounds__({0})\n"
       "{1}(const float *logits, {2}{5}\n"

@@ -181,6 +181,8 @@ TEST_F(CudaRun, RaggedGemmInBothFormsAndTypes) {
         constexpr int64_t tokens = 75, experts = 5, topk = 2;
         RaggedGemmSpec spec = {
             .form = form, .experts = experts, .topk = topk, .n = 100, .k = 72};
+        if (element == ElementType::f32)
+          spec.topk = 0; // ragged
         spec.a = spec.w = spec.out = element;
         spec.gather = spec.gated = spec.bias = up;
         spec.activation = up ? Activation::Silu : Activation::None;
@@ -214,6 +216,12 @@ TEST_F(CudaRun, RaggedGemmInBothFormsAndTypes) {
         constexpr int choices[] = {4, 0, 4, 1, 4, 3};
         for (int64_t pair = 0; pair < pairs; ++pair)
           pairExpert.set(pair, choices[pair % 6]);
+        // One, three, one, three, ...: as many pairs as two a token.
+        Array tokenOffsets(ElementType::i32, tokens + 1);
+        for (int64_t token = 0; token < tokens; ++token)
+          tokenOffsets.set(token + 1,
+                           double(2 * (token + 1) - (token + 1) % 2));
+        tokenOffsets.set(tokens, double(pairs));
         compiled(DispatchSpec{experts}, kReference)
             .run({&pairExpert, &offsets, &order}, {pairs});
         Array expected(element, pairs * spec.n), out(element, pairs * spec.n);
@@ -223,16 +231,21 @@ TEST_F(CudaRun, RaggedGemmInBothFormsAndTypes) {
           buffers.insert(buffers.end(), {&offsets, &order});
         else
           buffers.push_back(&pairExpert);
+        std::vector<int64_t> extents = {pairs};
+        if (spec.searchesToken()) {
+          buffers.push_back(&tokenOffsets);
+          extents.push_back(tokens);
+        }
         size_t weight = buffers.size();
         buffers.push_back(&onCpu);
         buffers.push_back(up ? &bias : &pairWeight);
         buffers.push_back(&expected);
         compiled(spec, kReference)
             .run(std::vector<const Array *>(buffers.begin(), buffers.end()),
-                 {pairs});
+                 extents);
         buffers[weight] = &onGpu;
         buffers.back() = &out;
-        runOnGpu(spec, buffers, {pairs}, {buffers.size() - 1});
+        runOnGpu(spec, buffers, extents, {buffers.size() - 1});
         expectNear(out, expected, "out");
       }
 }
@@ -241,14 +254,24 @@ TEST_F(CudaRun, RouteWithTiesNanAndBias) {
   for (auto [score, renorm] :
        {std::pair(RouteSpec::Score::Softmax, RouteSpec::Renorm::Sum),
         {RouteSpec::Score::Sigmoid, RouteSpec::Renorm::None},
+        {RouteSpec::Score::Relu, RouteSpec::Renorm::Sum},
         {RouteSpec::Score::Identity, RouteSpec::Renorm::SoftmaxSelected}})
-    for (int64_t experts : {8, 100}) {
+    for (int64_t experts : {8, 96, 100}) {
       RouteSpec spec = {.experts = experts,
                         .topk = 3,
                         .score = score,
                         .renorm = renorm,
                         .scale = 1.5};
       spec.selectBias = experts == 100;
+      spec.renormMinimum = experts == 100 ? 0.5 : 0;
+      if (experts == 96) {
+        spec.groups = 6;
+        spec.topGroups = 2;
+        spec.groupSummed = 2;
+        spec.maskZero = score == RouteSpec::Score::Sigmoid;
+        spec.zscore = score == RouteSpec::Score::Identity;
+        spec.logitScale = 1.5;
+      }
       SCOPED_TRACE(describe(spec));
       constexpr int64_t tokens = 13;
       Random random(22);

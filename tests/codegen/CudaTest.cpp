@@ -98,6 +98,15 @@ std::vector<AnySpec> everySpec() {
     spec.selectBias = true;
     spec.scale = 2.5;
     specs.push_back(spec);
+    spec.groups = 8;
+    spec.topGroups = 4;
+    spec.groupSummed = 2;
+    spec.maskZero = true;
+    spec.zscore = true;
+    spec.logitScale = 0.5;
+    spec.renormMinimum = 1e-12;
+    spec.counts = false;
+    specs.push_back(spec);
   }
   return specs;
 }
@@ -156,6 +165,17 @@ TEST(EmitCuda, SaysWhatIsUnsupported) {
             "experts is 2000, above 1024");
   EXPECT_EQ(reason(RouteSpec{.experts = 64, .topk = 33}),
             "topk is 33, above 32");
+  RouteSpec route = {.experts = 64, .topk = 2};
+  route.select = RouteSpec::Select::Threshold;
+  EXPECT_EQ(reason(route), "select is threshold, expected topk");
+  route.select = RouteSpec::Select::TopK;
+  route.capacity = 1.25;
+  EXPECT_EQ(reason(route), "capacity is 1.25, expected none");
+  route.capacity = 0;
+  route.groups = 64;
+  EXPECT_EQ(reason(route), "groups is 64, above 32");
+  EXPECT_EQ(reason(GateHeadsSpec{.heads = 4, .headDim = 8, .experts = 4}),
+            "this kind has no CUDA emitter");
   EXPECT_EQ(reason(GemmSpec{.n = 8, .k = 8}), "this kind has no CUDA emitter");
   EXPECT_EQ(reason(normSpec(ElementType::f32, 40000, RowOp::Kind::RmsNorm)),
             "needs 160000 bytes of shared memory, above 101376");

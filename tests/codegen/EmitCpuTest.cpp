@@ -31,6 +31,9 @@ static std::vector<AnySpec> everyKind() {
   attention.headDim = 32;
   attention.blockSize = 16;
   attention.scale = 0.125;
+  RouteSpec ragged = {.experts = 4, .topk = 2};
+  ragged.capacity = 1.25;
+  ragged.dropByWeight = true;
   return {rowwise,
           gemm,
           grouped,
@@ -38,8 +41,10 @@ static std::vector<AnySpec> everyKind() {
           KvAppendSpec{.heads = 2, .headDim = 32, .blockSize = 16},
           attention,
           RouteSpec{.experts = 4, .topk = 2},
+          ragged,
           DispatchSpec{.experts = 4},
-          CombineSpec{.topk = 2, .width = 40}};
+          CombineSpec{.topk = 2, .width = 40},
+          GateHeadsSpec{.heads = 4, .headDim = 8, .experts = 2}};
 }
 
 TEST(EmitCpu, EmitsTheSameBytesTwice) {

@@ -258,7 +258,7 @@ TEST(DenseTraining, SlicesOfAnFfnAreTheFfn) {
           range->size = width;
           auto part = llvm::cantFail(
               Expr::make(ExprKind::Slice, {ref}, std::move(range)));
-          auto scale = std::make_unique<ScaleExprAttrs>();
+          auto scale = std::make_unique<FactorAttrs>();
           scale->factor = factor;
           parts.push_back(llvm::cantFail(
               Expr::make(ExprKind::Scale, {part}, std::move(scale))));

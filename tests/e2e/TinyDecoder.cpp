@@ -1,5 +1,6 @@
 #include "tests/e2e/TinyDecoder.h"
 
+#include "frontend/importer/Importer.h"
 #include "frontend/layers/Decoder.h"
 #include "ir/weights/Materialize.h"
 #include "runtime/schema/Facts.h"

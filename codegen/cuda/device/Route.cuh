@@ -4,6 +4,87 @@
 // chosen experts below NaN; of equal keys the lower expert wins. Reads each
 // logit once, writes 2 * topk words.
 
+// The largest key of the warp and its place; of equal keys the lower place.
+__device__ __forceinline__ void warpBest(int &best, int &place) {
+#pragma unroll
+  for (int distance = 16; distance > 0; distance /= 2) {
+    int otherBest = __shfl_xor_sync(0xffffffffu, best, distance);
+    int otherPlace = __shfl_xor_sync(0xffffffffu, place, distance);
+    if (otherBest > best || (otherBest == best && otherPlace < place)) {
+      best = otherBest;
+      place = otherPlace;
+    }
+  }
+}
+
+// A number's key: NaN below all others, equal zeros.
+__device__ __forceinline__ int keyOf(float x) {
+  int bits = __float_as_int(x + 0.0f); // -0 + 0 is 0
+  bits ^= (bits >> 31) & 0x7fffffff;
+  return x != x ? int(0x80000001u) : bits;
+}
+__device__ __forceinline__ float fromKey(int key) {
+  if (key == int(0x80000001u))
+    return __int_as_float(0x7fc00000);
+  return __int_as_float(key ^ ((key >> 31) & 0x7fffffff));
+}
+
+// Lane g holds group g. A group's best keys are found by as many rounds of an
+// argmax over the warp, added in that order.
+template <typename Op, int held>
+__device__ void maskGroups(int (&key)[held]) {
+  constexpr int chosenKey = int(0x80000000u);
+  constexpr int size = Op::kExperts / Op::kGroups;
+  constexpr int rounds = Op::kGroupSummed < size ? Op::kGroupSummed : size;
+  int lane = threadIdx.x % 32, highest = chosenKey, nobody = 0;
+  int spare[held];
+#pragma unroll
+  for (int i = 0; i < held; ++i) {
+    spare[i] = key[i];
+    highest = max(highest, key[i]);
+  }
+  warpBest(highest, nobody);
+  if (highest == int(0x80000001u)) // all are NaN
+    return;
+  int groupKey = chosenKey;
+  for (int group = 0; group < Op::kGroups; ++group) {
+    float sum = 0;
+    for (int round = 0; round < rounds; ++round) {
+      int best = chosenKey, expert = Op::kExperts;
+#pragma unroll
+      for (int i = 0; i < held; ++i)
+        if ((i * 32 + lane) / size == group && spare[i] > best) {
+          best = spare[i];
+          expert = i * 32 + lane;
+        }
+      warpBest(best, expert);
+#pragma unroll
+      for (int i = 0; i < held; ++i)
+        if (i * 32 + lane == expert)
+          spare[i] = chosenKey;
+      sum += fromKey(best);
+    }
+    if (lane == group)
+      groupKey = keyOf(sum);
+  }
+  int kept = 0;
+  for (int round = 0; round < Op::kTopGroups; ++round) {
+    int best = groupKey, group = lane;
+    warpBest(best, group);
+    if (lane == group) {
+      kept = 1;
+      groupKey = chosenKey;
+    }
+  }
+#pragma unroll
+  for (int i = 0; i < held; ++i) {
+    int expert = i * 32 + lane;
+    int isKept = __shfl_sync(0xffffffffu, kept, expert / size % 32);
+    if (expert < Op::kExperts && !isKept)
+      key[i] = keyOf(Op::kMaskZero ? 0.0f : -infinity());
+  }
+}
+
 template <typename Op>
 __device__ void routeToken(const float *logits, const float *bias,
                            unsigned long long *counters, int *pairExpert,
@@ -79,12 +160,10 @@ __device__ void routeToken(const float *logits, const float *bias,
     float x = score[i];
     if (Op::kSelectBias && expert < experts)
       x += bias[expert];
-    int bits = __float_as_int(x + 0.0f); // -0 + 0 is 0
-    bits ^= (bits >> 31) & 0x7fffffff;
-    key[i] = x != x ? nanKey : bits;
-    if (expert >= experts)
-      key[i] = chosenKey;
+    key[i] = expert < experts ? keyOf(x) : chosenKey;
   }
+  if (Op::kGroups > 1)
+    maskGroups<Op>(key);
 
   // Lane `choice` keeps the choice of that number, so topk is at most 32.
   float mine = 0, sum = 0, topChosen = -infinity();
@@ -98,15 +177,7 @@ __device__ void routeToken(const float *logits, const float *bias,
         best = key[i];
         expert = i * 32 + lane;
       }
-#pragma unroll
-    for (int distance = 16; distance > 0; distance /= 2) {
-      int otherBest = __shfl_xor_sync(0xffffffffu, best, distance);
-      int otherExpert = __shfl_xor_sync(0xffffffffu, expert, distance);
-      if (otherBest > best || (otherBest == best && otherExpert < expert)) {
-        best = otherBest;
-        expert = otherExpert;
-      }
-    }
+    warpBest(best, expert);
     allNan |= choice == 0 && best == nanKey;
     float weight = 0;
 #pragma unroll
