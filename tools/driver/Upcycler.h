@@ -7,8 +7,10 @@
 namespace moec {
 
 /// Rewrites the module by the pass `upcycle` with these options (a pipeline
-/// string such as `experts=8,top_k=2`).
-llvm::Error upcycleModule(Module &module, llvm::StringRef options);
+/// string such as `experts=8,top_k=2`). `remarks` gets what the pass says of
+/// what is allowed but seldom meant.
+llvm::Error upcycleModule(Module &module, llvm::StringRef options,
+                          std::vector<Remark> *remarks = nullptr);
 
 struct FolderOptions {
   /// Element type of matrices; norms, biases and routers stay f32.

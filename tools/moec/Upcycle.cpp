@@ -9,6 +9,7 @@
 #include "runtime/text/Tokenizer.h"
 #include "tools/driver/Receipt.h"
 #include "tools/moec/OptionFlags.h"
+#include "llvm/ADT/MapVector.h"
 #include "llvm/Support/Path.h"
 
 #include <chrono>
@@ -145,6 +146,23 @@ static llvm::Error report(UpcycleReceipt &receipt, Clock::time_point start,
   return llvm::Error::success();
 }
 
+/// What a pass says of every layer is told once.
+static void warnOf(llvm::ArrayRef<Remark> remarks) {
+  llvm::MapVector<llvm::StringRef, std::pair<const Remark *, size_t>> once;
+  for (const Remark &remark : remarks) {
+    auto &[first, count] = once[remark.reason];
+    if (!count++)
+      first = &remark;
+  }
+  for (auto &[reason, seen] : once) {
+    std::string text = seen.first->loc.str();
+    text += (text.empty() ? "'" : ": '") + seen.first->op + "' " + reason.str();
+    if (seen.second > 1)
+      text += " (and " + std::to_string(seen.second - 1) + " more)";
+    warn(text);
+  }
+}
+
 static llvm::Error run() {
   auto start = Clock::now();
   MemoryWatch memory;
@@ -181,7 +199,9 @@ static llvm::Error run() {
   llvm::StringRef text = printed;
   text.consume_front("{");
   text.consume_back("}");
-  MOEC_TRY(upcycleModule(module, text));
+  std::vector<Remark> remarks;
+  MOEC_TRY(upcycleModule(module, text, &remarks));
+  warnOf(remarks);
   addFacts(module, recipe, receipt);
   receipt.options = module.facts["upcycle.options"];
   if (dense) {

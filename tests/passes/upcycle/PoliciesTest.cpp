@@ -390,6 +390,62 @@ TEST(Shared, CopyMayBeWiderThanTheFfn) {
     EXPECT_EQ(wholeNeuron(dense, shared, j), int64_t(j % 24));
 }
 
+// Softmax over the groups of heads multiplies their outputs; equal scores are
+// what they were.
+TEST(MixedHeads, MultiplyHeadsByTheirExpertsWeight) {
+  auto make = [](bool zero) {
+    std::string text =
+        "module @m {\n  dim t <= 8\n  dim seqs <= 1\n  dim table <= 1\n"
+        "  dim blocks <= 1\n  state @k : kv tensor<[blocks, 2, 4, 8], f32>\n"
+        "  state @v : kv tensor<[blocks, 2, 8, 4], f32>\n";
+    for (auto [name, rows, columns] :
+         {std::tuple("q", 16, 16), std::tuple("kw", 8, 16),
+          std::tuple("vw", 8, 16), std::tuple("o", 16, 16)})
+      text += TinyModel::weightText(name, {rows, columns}, 1, 0.25, "f32");
+    text += TinyModel::weightText("zero", {16, 16}, 1, 0, "f32");
+    text += "  program @step(%x: tensor<[t, 16], f32>, %p: tensor<[t], i32>, "
+            "%s: tensor<[seqs+1], i32>, %b: tensor<[seqs, table], i32>, "
+            "%k: state @k, %v: state @v) -> (y: tensor<[t, 16], f32>, "
+            "k: state @k, v: state @v) {\n"
+            "    %q = linear %x, @q : tensor<[t, 16], f32>\n"
+            "    %kx = linear %x, @kw : tensor<[t, 8], f32>\n"
+            "    %vx = linear %x, @vw : tensor<[t, 8], f32>\n"
+            "    %k1 = kv_append %k, %kx, %p, %s, %b : state @k\n"
+            "    %v1 = kv_append %v, %vx, %p, %s, %b {kind = value} "
+            ": state @v\n"
+            "    %a = attention %q, %k1, %v1, %p, %s, %b {heads = 4} "
+            ": tensor<[t, 16], f32>\n"
+            "    %h = linear %a, @o : tensor<[t, 16], f32>\n"
+            // An FFN of zeros that is there to be upcycled.
+            "    %f = ffn %h, @zero, @zero, @zero : tensor<[t, 16], f32>\n"
+            "    %y = add %h, %f : tensor<[t, 16], f32>\n"
+            "    return %y, %k1, %v1\n  }\n}\n";
+    TinyModel model(text);
+    if (zero)
+      model.upcycle("experts=2,attention=mixture,scaling=exact,router_init="
+                    "zero,router=softmax_all");
+    return model;
+  };
+  auto arguments = [] {
+    std::vector<HostTensor> list{HostTensor::ofInts({0, 1, 2, 3, 4}),
+                                 HostTensor::ofInts({0, 5}),
+                                 HostTensor::ofInts({0})};
+    list.back().shape = {1, 1};
+    list.push_back(HostTensor::ofFloats(ElementType::f32, {1, 2, 4, 8}));
+    list.push_back(HostTensor::ofFloats(ElementType::f32, {1, 2, 8, 4}));
+    return list;
+  };
+  HostTensor x = normalTokens(5, 16);
+  TinyModel dense = make(false), mixed = make(true);
+  std::vector<double> expected = dense.run(x, arguments());
+  EXPECT_LT(relativeError(mixed.run(x, arguments()), expected), 1e-6);
+  // One of the two groups of heads, at about the weight of both.
+  TinyModel one = make(false);
+  one.upcycle("experts=2,attention=mixture,attention_top_k=1,scaling=exact,"
+              "router_std=1");
+  EXPECT_GT(relativeError(one.run(x, arguments()), expected), 0.1);
+}
+
 TEST(Bits, DoNotDependOnThreads) {
   TinyModel model{TinyShape()};
   model.upcycle("init=drop,permute=true,experts=4,drop_set=independent");

@@ -142,8 +142,10 @@ public:
     return module->findWeight(name)->type().dim(axis).constant();
   }
 
-  /// The first result of the program, in f32, from x and zero states.
-  std::vector<double> run(const HostTensor &x) {
+  /// The first result of the program, in f32, from x, the arguments that follow
+  /// it, and counters of zero.
+  std::vector<double> run(const HostTensor &x,
+                          std::vector<HostTensor> more = {}) {
     Interpreter interpreter(
         Interpreter::Mode::typed,
         [&](const Weight &weight) -> llvm::Expected<HostTensor> {
@@ -158,7 +160,9 @@ public:
         });
     const Program &step = *module->findProgram("step");
     std::vector<HostTensor> arguments{x};
-    for (unsigned i = 1; i < step.body().numArguments(); ++i) {
+    for (HostTensor &argument : more)
+      arguments.push_back(std::move(argument));
+    for (unsigned i = arguments.size(); i < step.body().numArguments(); ++i) {
       std::vector<int64_t> shape;
       for (const Dim &size : step.body().argument(i).type().shape())
         shape.push_back(size.constant());
