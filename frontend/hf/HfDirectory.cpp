@@ -129,6 +129,13 @@ llvm::Expected<Checkpoint> moec::openHfDirectory(llvm::StringRef path) {
                        : "neither");
 }
 
+llvm::Expected<Checkpoint> moec::openTensorFile(llvm::StringRef path) {
+  Checkpoint checkpoint(CheckpointFormat::huggingFace, path.str(), Config());
+  MOEC_ASSIGN(SafetensorsFile file, SafetensorsFile::open(path));
+  MOEC_TRY(addTensors(checkpoint, file));
+  return std::move(checkpoint);
+}
+
 llvm::Expected<Config> moec::loadGenerationConfig(llvm::StringRef directory) {
   std::string path = inDirectory(directory, "generation_config.json");
   if (!llvm::sys::fs::exists(path))

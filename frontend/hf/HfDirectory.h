@@ -12,6 +12,9 @@ namespace moec {
 /// metadata lists ("removed name" -> "kept name") become aliases.
 llvm::Expected<Checkpoint> openHfDirectory(llvm::StringRef path);
 
+/// Opens one safetensors file as a checkpoint without settings.
+llvm::Expected<Checkpoint> openTensorFile(llvm::StringRef path);
+
 /// generation_config.json of a model directory; empty settings where there is
 /// none.
 llvm::Expected<Config> loadGenerationConfig(llvm::StringRef directory);

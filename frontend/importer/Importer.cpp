@@ -1,6 +1,7 @@
 #include "frontend/importer/Importer.h"
 
 #include "frontend/gguf/Gguf.h"
+#include "frontend/hf/HfDirectory.h"
 #include "frontend/models/OpenModel.h"
 #include "frontend/models/WeightMap.h"
 #include "frontend/tokenizer/ImportTokenizer.h"
@@ -221,7 +222,10 @@ CheckpointReader::open(const SourceFile &file) {
   std::lock_guard<std::mutex> lock(mutex);
   std::unique_ptr<Checkpoint> &slot = opened[path.str().str()];
   if (!slot) {
-    MOEC_ASSIGN(Checkpoint checkpoint, openModel(path));
+    // Models are folders; a file of tensors alone was measured (calibration).
+    MOEC_ASSIGN(Checkpoint checkpoint, path.str().ends_with(".safetensors")
+                                           ? openTensorFile(path)
+                                           : openModel(path));
     slot = std::make_unique<Checkpoint>(std::move(checkpoint));
     int64_t bytes = 0;
     for (auto &mapped : slot->files())

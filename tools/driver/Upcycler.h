@@ -6,9 +6,14 @@
 
 namespace moec {
 
+/// Runs a pipeline of passes over the module; what they remark goes to
+/// `remarks`, if it is not null. `place` names the text in messages.
+llvm::Error rewriteModule(Module &module, llvm::StringRef pipeline,
+                          llvm::StringRef place,
+                          std::vector<Remark> *remarks = nullptr);
+
 /// Rewrites the module by the pass `upcycle` with these options (a pipeline
-/// string such as `experts=8,top_k=2`). `remarks` gets what the pass says of
-/// what is allowed but seldom meant.
+/// string such as `experts=8,top_k=2`).
 llvm::Error upcycleModule(Module &module, llvm::StringRef options,
                           std::vector<Remark> *remarks = nullptr);
 

@@ -7,9 +7,14 @@
 #include "ir/text/Parser.h"
 #include "ir/text/Printer.h"
 #include "runtime/text/Tokenizer.h"
+#include "tools/driver/Calibrate.h"
+#include "tools/driver/Donors.h"
 #include "tools/driver/Receipt.h"
+#include "tools/driver/UpcyclePlan.h"
 #include "tools/moec/OptionFlags.h"
 #include "llvm/ADT/MapVector.h"
+#include "llvm/ADT/STLExtras.h"
+#include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/Path.h"
 
 #include <chrono>
@@ -35,6 +40,33 @@ static cl::list<std::string>
              cl::sub(flags));
 static UpcycleOptions defaults;
 static OptionFlags options(flags, defaults);
+static cl::list<std::string>
+    donors("donor", cl::value_desc("MODEL"),
+           cl::desc("a further dense model that gives experts"),
+           cl::sub(flags));
+static cl::opt<std::string>
+    prompts("prompts", cl::value_desc("file.yaml"),
+            cl::desc("a list of experts with 'positive' and 'negative' "
+                     "prompts, for recipes whose router is made of them"),
+            cl::sub(flags));
+static cl::list<std::string>
+    texts("calibration-text", cl::value_desc("file"),
+          cl::desc("text that calibration runs the model on"), cl::sub(flags));
+static cl::opt<std::string>
+    toDense("to-dense", cl::value_desc("average|concat|EXPERT"),
+            cl::desc("instead: make a MoE dense, by the mean of its experts, "
+                     "by all of them side by side, or by one of them"),
+            cl::sub(flags));
+static cl::list<std::string>
+    editExpert("edit-expert", cl::value_desc("options"),
+               cl::desc("instead: add or replace one expert of a MoE, such as "
+                        "layer=3,expert=2,init=drop (options of the pass "
+                        "'edit-expert')"),
+               cl::sub(flags));
+static cl::opt<bool>
+    dryRun("dry-run",
+           cl::desc("print size, memory and time, and write nothing"),
+           cl::sub(flags));
 static cl::opt<std::string> dtype("dtype", cl::init("auto"),
                                   cl::desc("matrices of a folder: f32 or bf16"),
                                   cl::sub(flags));
@@ -56,16 +88,49 @@ static cl::opt<std::string>
 
 static constexpr size_t kProbeTokens = 16;
 
+static llvm::Expected<std::string> readFile(llvm::StringRef path) {
+  auto buffer = llvm::MemoryBuffer::getFile(path);
+  if (!buffer)
+    return error(Location::inFile(path.str()))
+           << "cannot read: " << buffer.getError().message();
+  return (*buffer)->getBuffer().str();
+}
+
 /// The recipe with what `--set` and flags put over it.
 static llvm::Expected<Recipe> chosenRecipe() {
   RecipeBuilder builder;
   if (!recipeName.empty()) {
     MOEC_ASSIGN(builder, RecipeBuilder::open(recipeName));
   }
+  if (!prompts.empty()) {
+    MOEC_ASSIGN(std::string text, readFile(prompts));
+    MOEC_TRY(builder.setPrompts(text, prompts));
+  }
   for (const std::string &assignment : settings)
     MOEC_TRY(builder.set(assignment));
   MOEC_TRY(options.apply(builder));
-  return builder.build();
+  MOEC_ASSIGN(Recipe recipe, builder.build());
+  for (const std::string &path : texts) {
+    MOEC_ASSIGN(std::string text, readFile(path));
+    recipe.calibration.texts.push_back(std::move(text));
+  }
+  // As many experts as models or prompts, where nobody says how many.
+  if (!recipe.isGiven("experts")) {
+    if (recipe.options.init == InitPolicy::btx)
+      recipe.options.experts = int64_t(donors.size()) + 1;
+    else if (recipe.calibration.router == RouterSource::prompts)
+      recipe.options.experts = recipe.calibration.prompts.size();
+  }
+  if (int64_t(donors.size()) < recipe.minimumDonors)
+    return error() << "recipe '" << recipe.name << "' wants "
+                   << recipe.minimumDonors
+                   << " or more further models (--donor MODEL): "
+                   << recipe.donors;
+  if (!donors.empty() && recipe.options.init != InitPolicy::btx)
+    return error() << "--donor gives experts only where 'init' is btx, but it "
+                      "is "
+                   << fieldText(recipe.options, "init");
+  return std::move(recipe);
 }
 
 /// A copy of the graph, without assets, to compare with what it becomes.
@@ -106,6 +171,11 @@ static std::string sourceDigest(llvm::ArrayRef<std::string> digests) {
   return toHex(sha256(llvm::StringRef(lines)));
 }
 
+/// A path's name without its folders.
+static std::string lastPart(llvm::StringRef path) {
+  return llvm::sys::path::filename(path.rtrim('/')).str();
+}
+
 /// A recipe may name the one model that it was written for.
 static llvm::Error checkSource(const Recipe &recipe, llvm::StringRef sha256) {
   if (recipe.sourceSha256.empty() || recipe.sourceSha256 == sha256)
@@ -121,10 +191,116 @@ static llvm::Error checkSource(const Recipe &recipe, llvm::StringRef sha256) {
 static void addFacts(Module &module, const Recipe &recipe,
                      const UpcycleReceipt &receipt) {
   recipe.addFacts(module.facts);
-  llvm::StringRef source = llvm::StringRef(model.path).rtrim('/');
-  module.facts["lineage.source"] = llvm::sys::path::filename(source).str();
+  module.facts["lineage.source"] = lastPart(model.path);
   module.facts["lineage.source_sha256"] = receipt.sourceSha256;
   module.facts["lineage.seed"] = std::to_string(receipt.seed);
+}
+
+/// Digests of the module's files; the one that names them all.
+static llvm::Expected<std::string>
+readSources(Module &module, CheckpointReader &reader, UpcycleReceipt &receipt) {
+  std::vector<std::string> sources;
+  for (auto &file : module.files()) {
+    Progress progress("reading " + file->path);
+    MOEC_ASSIGN(file->sha256,
+                reader.digest(*file, [&](uint64_t done, uint64_t all) {
+                  progress.update(done, all);
+                }));
+    sources.push_back(file->sha256);
+    receipt.sources.emplace_back(file->path, file->sha256);
+  }
+  return sourceDigest(sources);
+}
+
+/// Weights of donors, as `donor.K.<name>`.
+static llvm::Error readDonors(Module &module, const Recipe &recipe,
+                              CheckpointReader &reader,
+                              UpcycleReceipt &receipt) {
+  if (donors.empty())
+    return llvm::Error::success();
+  DonorOptions given;
+  given.paths.assign(donors.begin(), donors.end());
+  given.tokenizer = model.tokenizer;
+  given.keepRest = recipe.keepRest;
+  Progress progress("reading donors");
+  MOEC_ASSIGN(DonorReport report,
+              addDonors(module, given, reader, [&](uint64_t a, uint64_t b) {
+                progress.update(a, b);
+              }));
+  for (const std::string &warning : report.warnings)
+    warn(warning);
+  for (auto &&[index, donor] : llvm::enumerate(report.donors)) {
+    receipt.sources.emplace_back(donor.path, donor.sha256);
+    std::string key = "lineage.donor." + std::to_string(index + 1);
+    module.facts[key] = lastPart(donor.path);
+    module.facts[key + "_sha256"] = donor.sha256;
+  }
+  return llvm::Error::success();
+}
+
+/// What the recipe measures on the dense model, as file `calibration`.
+static llvm::Error measure(Module &module, const Recipe &recipe,
+                           CheckpointReader &reader, UpcycleReceipt &receipt) {
+  if (!recipe.calibration.isNeeded())
+    return llvm::Error::success();
+  std::string path = calibrationPath(output);
+  if (dryRun)
+    return addCalibrationFile(module, path);
+  Progress progress("calibrating");
+  MOEC_ASSIGN(CalibrationReport report,
+              calibrate(module, recipe, reader, path, threads,
+                        [&](uint64_t done, uint64_t all) {
+                          progress.update(done, all);
+                        }));
+  for (const std::string &warning : report.warnings)
+    warn(warning);
+  SourceFile *file = module.findFile("calibration");
+  MOEC_ASSIGN(file->sha256, reader.digest(*file));
+  receipt.sources.emplace_back(file->path, file->sha256);
+  module.facts["lineage.calibration_sha256"] = file->sha256;
+  return llvm::Error::success();
+}
+
+static llvm::Expected<ElementType> folderElement(const Module &module) {
+  MOEC_ASSIGN(Precision precision, parsePrecision(dtype));
+  if (precision == Precision::automatic)
+    precision = naturalPrecision(module);
+  if (precision == Precision::q8_0)
+    return error() << "--dtype is q8_0, but a folder holds f32 or bf16; "
+                      "compile it to q8_0 instead";
+  return precision == Precision::f32 ? ElementType::f32 : ElementType::bf16;
+}
+
+static llvm::Error tellPlan(Module &module, CheckpointReader &reader) {
+  UpcyclePlanOptions options;
+  options.output = output;
+  MOEC_ASSIGN(options.element, folderElement(module));
+  options.threads = threads;
+  MOEC_ASSIGN(UpcyclePlan plan, planUpcycling(module, reader, options));
+  if (json)
+    printJson(toJson(plan));
+  else
+    printPlan(plan, llvm::outs());
+  if (plan.writtenBytes > plan.freeBytes)
+    warn("the disk of '" + output + "' has too little room");
+  return llvm::Error::success();
+}
+
+/// A folder or a `.moe`.
+static llvm::Error write(Module &module, CheckpointReader &reader,
+                         const std::string &identity, UpcycleReceipt &receipt) {
+  if (llvm::StringRef(output).ends_with(".moe"))
+    return saveModule(module, output, ModuleForm::binary);
+  FolderOptions folder;
+  MOEC_ASSIGN(folder.element, folderElement(module));
+  folder.threads = threads;
+  folder.identity = identity;
+  Progress progress("writing " + output);
+  MOEC_ASSIGN(receipt.folder, writeModelFolder(module, output, reader, folder,
+                                               [&](uint64_t a, uint64_t b) {
+                                                 progress.update(a, b);
+                                               }));
+  return llvm::Error::success();
 }
 
 using Clock = std::chrono::steady_clock;
@@ -163,7 +339,58 @@ static void warnOf(llvm::ArrayRef<Remark> remarks) {
   }
 }
 
+/// A MoE in another form: dense, or with other experts.
+static llvm::Error edit() {
+  auto start = Clock::now();
+  MemoryWatch memory;
+  if (!recipeName.empty() || !settings.empty() || !donors.empty())
+    return llvm::make_error<UsageError>(
+        "--to-dense and --edit-expert take no recipe");
+  std::string pipeline;
+  for (const std::string &given : editExpert)
+    pipeline += (pipeline.empty() ? "" : ",") + ("edit-expert{" + given + "}");
+  if (!toDense.empty()) {
+    int64_t expert;
+    bool one = !llvm::StringRef(toDense).getAsInteger(10, expert);
+    if (!one && toDense != "average" && toDense != "concat")
+      return error() << "--to-dense is '" << toDense
+                     << "', expects 'average', 'concat' or the number of an "
+                        "expert";
+    pipeline += (pipeline.empty() ? "" : ",") +
+                std::string(one ? "to-dense{how=expert,expert=" +
+                                      std::to_string(expert) + "}"
+                                : "to-dense{how=" + toDense + "}");
+  }
+  MOEC_ASSIGN(AnyModel opened, model.open());
+  if (!opened.module || opened.plan)
+    return error(Location::inFile(model.path))
+           << "is a plan; name the model it came from";
+  Module &module = *opened.module;
+  UpcycleReceipt receipt;
+  receipt.output = output;
+  receipt.policy = toDense.empty() ? "edit-expert" : "to-dense";
+  receipt.options = pipeline;
+  receipt.source = model.path;
+  CheckpointReader reader(module.baseFolder);
+  if (!dryRun) {
+    MOEC_ASSIGN(receipt.sourceSha256, readSources(module, reader, receipt));
+  }
+  std::vector<Remark> remarks;
+  MOEC_TRY(rewriteModule(module, pipeline, "the edit", &remarks));
+  warnOf(remarks);
+  if (dryRun)
+    return tellPlan(module, reader);
+  module.facts["lineage.source"] = lastPart(model.path);
+  module.facts["lineage.source_sha256"] = receipt.sourceSha256;
+  module.facts["lineage.edit"] = pipeline;
+  MOEC_TRY(
+      write(module, reader, pipeline + " " + receipt.sourceSha256, receipt));
+  return report(receipt, start, memory);
+}
+
 static llvm::Error run() {
+  if (!toDense.empty() || !editExpert.empty())
+    return edit();
   auto start = Clock::now();
   MemoryWatch memory;
   MOEC_ASSIGN(Recipe recipe, chosenRecipe());
@@ -179,29 +406,26 @@ static llvm::Error run() {
   receipt.seed = recipe.options.seed;
   receipt.source = model.path;
   std::unique_ptr<Module> dense;
-  if (!probe.empty()) {
+  if (!probe.empty() && !dryRun) {
     MOEC_ASSIGN(dense, copyOf(module));
   }
   CheckpointReader reader(module.baseFolder);
-  std::vector<std::string> sources;
-  for (auto &file : module.files()) {
-    Progress progress("reading " + file->path);
-    MOEC_ASSIGN(file->sha256,
-                reader.digest(*file, [&](uint64_t done, uint64_t all) {
-                  progress.update(done, all);
-                }));
-    sources.push_back(file->sha256);
-    receipt.sources.emplace_back(file->path, file->sha256);
+  // Digests take as long as reading everything, which a plan should not.
+  if (!dryRun || !recipe.sourceSha256.empty()) {
+    MOEC_ASSIGN(receipt.sourceSha256, readSources(module, reader, receipt));
+    MOEC_TRY(checkSource(recipe, receipt.sourceSha256));
   }
-  receipt.sourceSha256 = sourceDigest(sources);
+  MOEC_TRY(measure(module, recipe, reader, receipt));
+  MOEC_TRY(readDonors(module, recipe, reader, receipt));
   std::string printed = recipe.options.str();
-  MOEC_TRY(checkSource(recipe, receipt.sourceSha256));
   llvm::StringRef text = printed;
   text.consume_front("{");
   text.consume_back("}");
   std::vector<Remark> remarks;
   MOEC_TRY(upcycleModule(module, text, &remarks));
   warnOf(remarks);
+  if (dryRun)
+    return tellPlan(module, reader);
   addFacts(module, recipe, receipt);
   receipt.options = module.facts["upcycle.options"];
   if (dense) {
@@ -221,29 +445,12 @@ static llvm::Error run() {
       return broken;
     }
   }
-  if (!llvm::StringRef(output).ends_with(".moe")) {
-    FolderOptions folder;
-    MOEC_ASSIGN(Precision precision, parsePrecision(dtype));
-    if (precision == Precision::automatic)
-      precision = naturalPrecision(module);
-    if (precision == Precision::q8_0)
-      return error() << "--dtype is q8_0, but a folder holds f32 or bf16; "
-                        "compile it to q8_0 instead";
-    folder.element =
-        precision == Precision::f32 ? ElementType::f32 : ElementType::bf16;
-    folder.threads = threads;
-    // Facts tell the recipe, the seed and the source.
-    folder.identity = receipt.options + " " + receipt.sourceSha256 + " " +
-                      recipe.name + " " + recipe.sha256;
-    Progress progress("writing " + output);
-    MOEC_ASSIGN(receipt.folder,
-                writeModelFolder(module, output, reader, folder,
-                                 [&](uint64_t done, uint64_t all) {
-                                   progress.update(done, all);
-                                 }));
-  } else {
-    MOEC_TRY(saveModule(module, output, ModuleForm::binary));
-  }
+  // All that decides the bytes: options, recipe, and what was read.
+  std::string identity =
+      receipt.options + " " + recipe.name + " " + recipe.sha256;
+  for (auto &[path, sha256] : receipt.sources)
+    identity += " " + sha256;
+  MOEC_TRY(write(module, reader, identity, receipt));
   MOEC_TRY(report(receipt, start, memory));
   if (receipt.equalsDense)
     warn("the result computes what the dense model computes until it is "

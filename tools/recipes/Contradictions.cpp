@@ -17,13 +17,16 @@ struct Rule {
 static constexpr Rule kRules[] = {
     {"drop_*", "init", "drop qwen2"},
     {"noise_*", "init", "noise"},
-    {"granularity", "init", "virtual_group qwen2"},
-    {"expert_width", "init", "qwen2"},
+    {"granularity", "init", "virtual_group qwen2 scratch"},
+    {"expert_width", "init", "qwen2 scratch"},
     {"split_by", "init", "split"},
     {"permute", "init", "copy noise drop"},
     {"rank", "init", "low_rank"},
     {"adapter_*", "init", "low_rank"},
     {"weight_scale", "scaling", "exact megatron down"},
+    {"router_score", "router", "custom"},
+    {"router_select", "router", "custom"},
+    {"router_renorm", "router", "custom"},
     {"router_std", "router_init", "uniform normal"},
     {"attention_*", "attention", "mixture"},
 };
@@ -73,10 +76,10 @@ llvm::Error moec::checkContradictions(UpcycleOptions &options,
       return std::move(builder);
     }
   }
-  if (options.sharedExperts == 0)
+  if (!options.sharedExperts && !options.sharedWidth)
     for (auto &[key, option] : given)
       if (llvm::StringRef(key).starts_with("shared_") &&
-          key != "shared_experts")
+          key != "shared_experts" && key != "shared_width")
         return option.entry->error() << "'" << option.entry->key
                                      << "' has an effect only where "
                                         "'shared_experts' is 1 or more";

@@ -29,6 +29,10 @@ void Recipe::addFacts(std::map<std::string, std::string> &facts) const {
     facts["training." + key.str()] = jsonText(value);
 }
 
+bool Recipe::isGiven(llvm::StringRef option) const {
+  return llvm::is_contained(given, option);
+}
+
 RecipeBuilder::RecipeBuilder() { root.kind = YamlNode::Kind::map; }
 
 llvm::Expected<RecipeBuilder> RecipeBuilder::fromText(llvm::StringRef yaml,
@@ -257,10 +261,10 @@ llvm::Error RecipeBuilder::readParameters(Recipe &recipe) const {
   for (const YamlEntry &entry : parameters->entries) {
     int64_t number;
     if (llvm::StringRef(entry.value.text).getAsInteger(10, number) ||
-        number < 1 || number > 1'000'000)
+        number < 0 || number > 1'000'000)
       return entry.value.error()
              << "parameter '" << entry.key << "' is " << entry.value.describe()
-             << ", expects an integer from 1 on";
+             << ", expects an integer from 0 on";
     recipe.parameters[entry.key] = number;
   }
   return llvm::Error::success();
@@ -394,6 +398,8 @@ llvm::Expected<Recipe> RecipeBuilder::build() const {
       (void)llvm::StringRef(node->text).getAsInteger(10, recipe.minimumDonors);
     if (const YamlNode *node = donors->find("text"))
       recipe.donors = node->text;
+    if (const YamlNode *node = donors->find("rest"))
+      recipe.keepRest = node->text == "base";
   }
   if (const YamlNode *source = root.find("source")) {
     llvm::StringRef digest = source->text;
@@ -411,5 +417,14 @@ llvm::Expected<Recipe> RecipeBuilder::build() const {
   MOEC_TRY(readCalibration(recipe));
   if (const YamlNode *training = root.find("training"))
     recipe.training = toJson(*training, trainingKeys());
+  // Losses of attention's routers fall where attention has none.
+  auto *losses = recipe.training.getArray("losses");
+  if (losses && recipe.options.attention == AttentionInit::dense) {
+    llvm::json::Array kept;
+    for (llvm::json::Value &loss : *losses)
+      if (loss.getAsObject()->getString("target") != "attention")
+        kept.push_back(std::move(loss));
+    *losses = std::move(kept);
+  }
   return std::move(recipe);
 }

@@ -107,6 +107,8 @@ struct Recipe {
   CalibrationSettings calibration;
   int64_t minimumDonors = 0;
   std::string donors;
+  /// What is no FFN stays the base model's, instead of the donors' mean.
+  bool keepRest = false;
   llvm::json::Object training;
   /// Digest of the model that the recipe was written for; may be empty.
   std::string sourceSha256;
@@ -114,6 +116,7 @@ struct Recipe {
   /// Of the recipe's text; empty where there is none.
   std::string sha256;
 
+  bool isGiven(llvm::StringRef option) const;
   /// Every key that a module carries: `training.*`, `upcycle.recipe`.
   void addFacts(std::map<std::string, std::string> &facts) const;
 };

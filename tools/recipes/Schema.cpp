@@ -1,4 +1,5 @@
 #include "tools/recipes/Schema.h"
+#include "tools/recipes/Values.h"
 
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
@@ -88,6 +89,8 @@ static constexpr RecipeKey kPreserves[] = {
 static constexpr RecipeKey kDonors[] = {
     {"minimum", Type::integer, "models beside the first that it wants"},
     {"text", Type::text, "which models they are"},
+    {"rest", Type::choice, "what is no FFN: the models' mean, or the base's",
+     "average base"},
 };
 static constexpr RecipeKey kRecipe[] = {
     {"name", Type::text, "how the command line calls it"},
@@ -109,7 +112,7 @@ static constexpr RecipeKey kRecipe[] = {
 llvm::ArrayRef<RecipeKey> moec::recipeKeys() { return kRecipe; }
 llvm::ArrayRef<RecipeKey> moec::trainingKeys() { return kTraining; }
 
-static std::optional<int64_t> toInteger(llvm::StringRef text) {
+std::optional<int64_t> moec::toInteger(llvm::StringRef text) {
   int64_t value;
   auto [end, code] = std::from_chars(text.begin(), text.end(), value);
   if (code == std::errc() && end == text.end() && !text.empty())
@@ -117,7 +120,7 @@ static std::optional<int64_t> toInteger(llvm::StringRef text) {
   return std::nullopt;
 }
 
-static std::optional<double> toNumber(llvm::StringRef text) {
+std::optional<double> moec::toNumber(llvm::StringRef text) {
   double value;
   auto [end, code] = std::from_chars(text.begin(), text.end(), value);
   if (code == std::errc() && end == text.end() && !text.empty() &&
@@ -126,7 +129,7 @@ static std::optional<double> toNumber(llvm::StringRef text) {
   return std::nullopt;
 }
 
-static std::optional<bool> toBool(llvm::StringRef text) {
+std::optional<bool> moec::toBool(llvm::StringRef text) {
   if (text == "true" || text == "false")
     return text == "true";
   return std::nullopt;
@@ -152,7 +155,8 @@ static llvm::SmallVector<llvm::StringRef> words(llvm::StringRef text) {
   return list;
 }
 
-static llvm::Error wrong(const YamlEntry &entry, const llvm::Twine &expected) {
+llvm::Error moec::wrongValue(const YamlEntry &entry,
+                             const llvm::Twine &expected) {
   return entry.value.error()
          << "'" << entry.key << "' is " << entry.value.describe()
          << ", expects " << expected.str();
@@ -164,32 +168,33 @@ static llvm::Error checkValue(const YamlEntry &entry, const RecipeKey &key,
   std::string inside = (where.empty() ? "" : where + ".").str() + entry.key;
   switch (key.type) {
   case Type::text:
-    return value.isScalar() ? llvm::Error::success() : wrong(entry, "text");
+    return value.isScalar() ? llvm::Error::success()
+                            : wrongValue(entry, "text");
   case Type::integer:
     if (!value.isScalar() || !toInteger(value.text))
-      return wrong(entry, "an integer");
+      return wrongValue(entry, "an integer");
     return llvm::Error::success();
   case Type::number:
     if (!value.isScalar() || !toNumber(value.text))
-      return wrong(entry, "a number");
+      return wrongValue(entry, "a number");
     return llvm::Error::success();
   case Type::boolean:
     if (!value.isScalar() || !toBool(value.text))
-      return wrong(entry, "true or false");
+      return wrongValue(entry, "true or false");
     return llvm::Error::success();
   case Type::choice: {
     auto choices = words(key.choices);
     if (!value.isScalar() || !llvm::is_contained(choices, value.text))
-      return wrong(entry, "one of " + llvm::join(choices, ", "));
+      return wrongValue(entry, "one of " + llvm::join(choices, ", "));
     return llvm::Error::success();
   }
   case Type::map:
     if (!value.isMap())
-      return wrong(entry, "a map");
+      return wrongValue(entry, "a map");
     return checkKeys(value, key.keys, inside);
   case Type::list:
     if (!value.isList())
-      return wrong(entry, "a list");
+      return wrongValue(entry, "a list");
     for (const YamlNode &item : value.items) {
       if (!item.isMap())
         return item.error() << "an item of '" << inside << "' is "
@@ -198,7 +203,7 @@ static llvm::Error checkValue(const YamlEntry &entry, const RecipeKey &key,
     }
     return llvm::Error::success();
   case Type::open:
-    return value.isMap() ? llvm::Error::success() : wrong(entry, "a map");
+    return value.isMap() ? llvm::Error::success() : wrongValue(entry, "a map");
   }
   llvm_unreachable("all types are listed");
 }
@@ -283,224 +288,4 @@ std::string moec::jsonText(const llvm::json::Value &value) {
   if (value.kind() == llvm::json::Value::Number && !value.getAsInteger())
     return formatDouble(*value.getAsNumber());
   return llvm::formatv("{0}", value).str();
-}
-
-namespace {
-/// A product of numbers and parameters: `E*G`, `E*G*G/T`.
-std::optional<double> evaluate(llvm::StringRef text,
-                               const RecipeParameters &parameters) {
-  double value = 1;
-  char op = '*';
-  while (true) {
-    size_t end = text.find_first_of("*/");
-    llvm::StringRef term = text.take_front(end).trim();
-    std::optional<double> factor = toNumber(term);
-    if (auto at = parameters.find(term.str()); at != parameters.end())
-      factor = at->second;
-    if (!factor || (op == '/' && *factor == 0))
-      return std::nullopt;
-    value = op == '*' ? value * *factor : value / *factor;
-    if (end == llvm::StringRef::npos)
-      return value;
-    op = text[end];
-    text = text.drop_front(end + 1);
-  }
-}
-
-class Setter final : public AttrVisitor {
-public:
-  Setter(const YamlEntry &entry, const RecipeParameters &parameters)
-      : entry(entry), key(spelled(entry.key)), parameters(parameters) {}
-
-  llvm::Error take(llvm::StringRef where) {
-    if (!found) {
-      std::vector<llvm::StringRef> known(names.begin(), names.end());
-      return entry.error() << "unknown " << where << " '" << entry.key << "'"
-                           << suggestion(key, known);
-    }
-    if (!expected.empty())
-      return wrong(entry, expected);
-    return llvm::Error::success();
-  }
-
-  void field(llvm::StringRef name, int64_t &value) override {
-    if (!mine(name, "an integer"))
-      return;
-    if (auto number = toInteger(text())) {
-      value = *number;
-      return;
-    }
-    auto product = evaluate(text(), parameters);
-    if (!product || std::abs(*product) > 1e15 ||
-        *product != std::floor(*product)) {
-      expected = "an integer";
-      if (!parameters.empty()) {
-        expected += ", or a product of";
-        for (auto &[parameter, number] : parameters)
-          expected += " " + parameter;
-      }
-      return;
-    }
-    value = int64_t(*product);
-  }
-  void field(llvm::StringRef name, double &value) override {
-    if (!mine(name, "a number"))
-      return;
-    if (auto number = evaluate(text(), parameters))
-      value = *number;
-    else
-      expected = "a number";
-  }
-  void field(llvm::StringRef name, bool &value) override {
-    if (!mine(name, "true or false"))
-      return;
-    if (auto truth = toBool(text()))
-      value = *truth;
-    else
-      expected = "true or false";
-  }
-  void field(llvm::StringRef name, std::string &value) override {
-    if (mine(name, "text"))
-      value = text().str();
-  }
-  void field(llvm::StringRef name, ElementType &value) override {
-    if (!mine(name, "an element type"))
-      return;
-    if (auto element = parseElementType(text()))
-      value = *element;
-    else
-      expected = "an element type";
-  }
-  void field(llvm::StringRef name, std::vector<int64_t> &value) override {
-    list(name, value, "a list of integers", toInteger);
-  }
-  void field(llvm::StringRef name, std::vector<double> &value) override {
-    list(name, value, "a list of numbers", toNumber);
-  }
-  void enumField(llvm::StringRef name, unsigned &value,
-                 llvm::ArrayRef<llvm::StringRef> words) override {
-    std::string choice = "one of " + llvm::join(words, ", ");
-    if (!mine(name, choice))
-      return;
-    auto at = llvm::find(words, spelled(text()));
-    if (at == words.end())
-      expected = choice;
-    else
-      value = at - words.begin();
-  }
-
-private:
-  llvm::StringRef text() const { return entry.value.text; }
-  bool mine(llvm::StringRef name, llvm::StringRef what,
-            YamlNode::Kind kind = YamlNode::Kind::scalar) {
-    names.push_back(name.str());
-    if (name != key)
-      return false;
-    found = true;
-    if (entry.value.kind != kind) {
-      expected = what.str();
-      return false;
-    }
-    return true;
-  }
-  template <typename T, typename F>
-  void list(llvm::StringRef name, std::vector<T> &value, llvm::StringRef what,
-            F read) {
-    if (!mine(name, what, YamlNode::Kind::list))
-      return;
-    value.clear();
-    for (const YamlNode &item : entry.value.items) {
-      if (auto number = read(item.text))
-        value.push_back(*number);
-      else
-        expected = what.str();
-    }
-  }
-
-  const YamlEntry &entry;
-  std::string key;
-  const RecipeParameters &parameters;
-  std::vector<std::string> names;
-  bool found = false;
-  std::string expected;
-};
-
-/// Every field's name and its value, as JSON.
-class Values final : public AttrVisitor {
-public:
-  std::vector<std::pair<std::string, llvm::json::Value>> list;
-
-  void field(llvm::StringRef name, int64_t &value) override {
-    list.emplace_back(name.str(), value);
-  }
-  void field(llvm::StringRef name, double &value) override {
-    list.emplace_back(name.str(), value);
-  }
-  void field(llvm::StringRef name, bool &value) override {
-    list.emplace_back(name.str(), value);
-  }
-  void field(llvm::StringRef name, std::string &value) override {
-    list.emplace_back(name.str(), value);
-  }
-  void field(llvm::StringRef name, ElementType &value) override {
-    list.emplace_back(name.str(), elementTypeName(value).str());
-  }
-  void field(llvm::StringRef name, std::vector<int64_t> &value) override {
-    list.emplace_back(name.str(), llvm::json::Array(value));
-  }
-  void field(llvm::StringRef name, std::vector<double> &value) override {
-    list.emplace_back(name.str(), llvm::json::Array(value));
-  }
-  void enumField(llvm::StringRef name, unsigned &value,
-                 llvm::ArrayRef<llvm::StringRef> words) override {
-    list.emplace_back(name.str(), words[value].str());
-  }
-};
-} // namespace
-
-llvm::Error moec::setField(Attributes &attrs, const YamlEntry &entry,
-                           llvm::StringRef where,
-                           const RecipeParameters &parameters) {
-  Setter setter(entry, parameters);
-  attrs.visit(setter);
-  return setter.take(where);
-}
-
-std::vector<std::string> moec::fieldNames(Attributes &attrs) {
-  Values values;
-  attrs.visit(values);
-  std::vector<std::string> names;
-  for (auto &[name, value] : values.list)
-    names.push_back(name);
-  return names;
-}
-
-std::string moec::fieldText(Attributes &attrs, llvm::StringRef name) {
-  Values values;
-  attrs.visit(values);
-  for (auto &[field, value] : values.list) {
-    if (field != name)
-      continue;
-    if (auto text = value.getAsString())
-      return text->str();
-    if (auto whole = value.getAsInteger())
-      return std::to_string(*whole);
-    if (auto number = value.getAsNumber())
-      return formatDouble(*number);
-    if (auto truth = value.getAsBoolean())
-      return *truth ? "true" : "false";
-  }
-  return "";
-}
-
-std::vector<std::pair<std::string, llvm::json::Value>>
-moec::changedFields(const Attributes &attrs) {
-  Values values, defaults;
-  attrs.clone()->visit(values);
-  attrs.makeDefault()->visit(defaults);
-  std::vector<std::pair<std::string, llvm::json::Value>> changed;
-  for (auto &&[own, plain] : llvm::zip_equal(values.list, defaults.list))
-    if (own.second != plain.second)
-      changed.push_back(own);
-  return changed;
 }

@@ -166,12 +166,16 @@ class Commands(harness.MoecTest):
         self.assertEqual(answer["threads"], 2)
 
     def test_recipes_can_be_run(self):
+        text = self.path("text.txt")
+        with open(text, "w") as file:
+            file.write("Once upon a time there was a compiler. " * 20)
         for recipe in self.json("recipes"):
             if recipe["donors"]:
                 continue  # They want more than one model.
             with self.subTest(recipe["name"]):
                 self.succeeds("upcycle", self.model, "-o", self.path("r.moe"),
-                              "--recipe", recipe["name"])
+                              "--recipe", recipe["name"],
+                              "--calibration-text", text)
 
     def test_opt_and_emit(self):
         kernels = self.path("kernels.moe")
