@@ -68,15 +68,24 @@ std::string moec::provenance(const Weight &weight) {
                : count + " different, the first: " + first;
 }
 
-static std::string routerName(const RouteAttrs &attrs) {
+std::string moec::routerName(const RouteAttrs &attrs) {
+  std::string select = enumNames(attrs.select)[unsigned(attrs.select)].str();
   std::string text =
       attrs.renorm == RouterRenorm::softmax_selected
-          ? "topk-softmax"
-          : enumNames(attrs.score)[unsigned(attrs.score)].str() + "-topk";
+          ? select + "-softmax"
+          : enumNames(attrs.score)[unsigned(attrs.score)].str() + "-" + select;
+  if (attrs.select == RouterSelect::sparse_mixer)
+    text = select;
   if (attrs.renorm == RouterRenorm::sum)
     text += "-renorm";
+  if (attrs.logitNorm == LogitNorm::zscore)
+    text = "zscore-" + text;
   if (attrs.scale != 1)
     text += " x " + formatDouble(attrs.scale);
+  if (attrs.groups > 1)
+    text += " in " + std::to_string(attrs.topGroups) + " of " +
+            std::to_string(attrs.groups) + " groups";
+  llvm::replace(text, '_', '-');
   return text;
 }
 

@@ -6,6 +6,8 @@
 
 namespace moec {
 
+struct RouteAttrs;
+
 struct LayerSummary {
   int64_t layer = 0;
   /// Empty for a dense FFN.
@@ -35,6 +37,9 @@ llvm::json::Value toJson(const ModelSummary &summary);
 llvm::json::Value describeModule(const Module &module);
 /// A graph for Graphviz: one cluster a program.
 void printDot(const Module &module, llvm::raw_ostream &os);
+
+/// How a router chooses, in a word: `softmax-topk-renorm`.
+std::string routerName(const RouteAttrs &attrs);
 
 /// What a weight is made of: `8 copies of model.safetensors: ...up_proj`.
 std::string provenance(const Weight &weight);

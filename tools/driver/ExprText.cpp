@@ -45,13 +45,13 @@ std::string moec::exprText(const Expr &expr, size_t maxLength) {
 }
 
 const std::string &ExprDigests::of(const Expr &expr) {
-  const Expr &at = resolve(expr);
+  const Expr &at = followRefs ? resolve(expr) : expr;
   if (auto found = known.find(&at); found != known.end())
     return *found->second;
   Sha256 hash;
   hash.updateSized(exprName(at.kind));
   hash.updateSized(at.attributes ? at.attributes->str() : "");
-  hash.updateSized(at.file ? at.file->name : "");
+  hash.updateSized(at.file ? at.file->name : at.weight ? at.weight->name : "");
   for (const ExprRef &arg : at.args)
     hash.updateSized(of(*arg));
   auto digest = hash.finish();

@@ -12,13 +12,16 @@ namespace moec {
 std::string exprText(const Expr &expr, size_t maxLength = 4000);
 
 /// Digests of expressions: equal where all that decides the numbers is equal,
-/// apart from the bytes of the files. Refs are looked through.
+/// apart from the bytes of the files. A ref is what it refers to, or only its
+/// name.
 class ExprDigests {
 public:
+  explicit ExprDigests(bool followRefs = true) : followRefs(followRefs) {}
   /// 32 bytes.
   const std::string &of(const Expr &expr);
 
 private:
+  bool followRefs;
   llvm::DenseMap<const Expr *, std::unique_ptr<std::string>> known;
 };
 
