@@ -6,6 +6,8 @@
 #include "ir/weights/Materialize.h"
 #include "passes/analysis/Flops.h"
 #include "runtime/schema/Facts.h"
+#include "tools/driver/Align.h"
+#include "llvm/ADT/MapVector.h"
 #include "llvm/ADT/StringExtras.h"
 
 using namespace moec;
@@ -85,7 +87,7 @@ std::string moec::routerName(const RouteAttrs &attrs) {
   if (attrs.groups > 1)
     text += " in " + std::to_string(attrs.topGroups) + " of " +
             std::to_string(attrs.groups) + " groups";
-  llvm::replace(text, '_', '-');
+  std::replace(text.begin(), text.end(), '_', '-');
   return text;
 }
 
@@ -248,30 +250,64 @@ llvm::json::Value moec::describeModule(const Module &module) {
       {"programs", std::move(programs)}};
 }
 
+/// Quoted for Graphviz; `\\n` breaks a line.
+static std::string dotLabel(llvm::ArrayRef<std::string> lines) {
+  std::string text;
+  for (const std::string &line : lines) {
+    for (char c : line)
+      text += c == '"' || c == '\\' ? std::string("\\") + c : std::string(1, c);
+    text += "\\l";
+  }
+  return "\"" + text + "\"";
+}
+
+/// Of ops that look up experts, how many there are and where they come from.
+static std::vector<std::string> dotLines(const Operation &op) {
+  std::vector<std::string> lines{op.mnemonic().str()};
+  std::string attrs = op.attrs().str(/*maxListElements=*/4);
+  if (!attrs.empty())
+    lines.push_back(attrs);
+  for (Value operand : op.operands())
+    if (const Weight *weight = operand.weight())
+      lines.push_back("@" + weight->name + " " + textOf(weight->type()));
+  return lines;
+}
+
 void moec::printDot(const Module &module, llvm::raw_ostream &os) {
   os << "digraph " << quote(module.name()) << " {\n"
      << "  rankdir=TB; node [shape=box, fontname=\"Helvetica\"];\n";
-  unsigned cluster = 0;
+  unsigned number = 0;
   for (auto &program : module.programs()) {
-    std::string prefix = "p" + std::to_string(cluster);
-    os << "  subgraph cluster_" << cluster++
+    std::string prefix = "p" + std::to_string(number);
+    os << "  subgraph cluster_" << number++
        << " {\n    label=" << quote(program->name) << ";\n";
     llvm::DenseMap<const Operation *, unsigned> ids;
+    llvm::MapVector<int64_t, std::vector<const Operation *>> layers;
     for (const Operation &op : program->body().ops()) {
       unsigned id = ids.size();
       ids[&op] = id;
-      std::string label = op.mnemonic().str();
-      if (!op.loc().object.empty())
-        label += "\\n" + op.loc().object;
-      bool moe = op.mnemonic().starts_with("moe.");
-      os << "    " << prefix << "_" << id << " [label=\"" << label << "\""
-         << (moe ? ", style=filled, fillcolor=\"#ffe8c0\"" : "") << "];\n";
+      layers[layerOf(op)].push_back(&op);
+    }
+    for (auto &[layer, ops] : layers) {
+      if (layer >= 0)
+        os << "    subgraph cluster_" << prefix << "_" << layer
+           << " {\n      label=\"layer " << layer << "\"; style=rounded;\n";
+      for (const Operation *op : ops)
+        os << "      " << prefix << "_" << ids.lookup(op)
+           << " [label=" << dotLabel(dotLines(*op))
+           << (op->mnemonic().starts_with("moe.")
+                   ? ", style=filled, fillcolor=\"#ffe8c0\""
+                   : "")
+           << "];\n";
+      if (layer >= 0)
+        os << "    }\n";
+    }
+    for (const Operation &op : program->body().ops())
       for (Value operand : op.operands())
         if (const Operation *from = operand.definingOp())
           os << "    " << prefix << "_" << ids.lookup(from) << " -> " << prefix
-             << "_" << id << " [label=" << quote(textOf(operand.type()))
-             << "];\n";
-    }
+             << "_" << ids.lookup(&op)
+             << " [label=" << quote(textOf(operand.type())) << "];\n";
     os << "  }\n";
   }
   os << "}\n";

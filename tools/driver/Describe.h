@@ -35,7 +35,9 @@ llvm::json::Value toJson(const ModelSummary &summary);
 
 /// Dimensions, files, weights, states and programs with their ops.
 llvm::json::Value describeModule(const Module &module);
-/// A graph for Graphviz: one cluster a program.
+/// Every program as a graph in the JSON of Google's Model Explorer.
+llvm::json::Value modelExplorerGraphs(const Module &module);
+/// A graph for Graphviz: one cluster a program, and in it one a layer.
 void printDot(const Module &module, llvm::raw_ostream &os);
 
 /// How a router chooses, in a word: `softmax-topk-renorm`.

@@ -5,8 +5,8 @@
 #include "tools/driver/ExprText.h"
 #include "tools/driver/ModuleDiff.h"
 #include "tools/driver/Table.h"
-#include "llvm/ADT/MapVector.h"
 #include "llvm/ADT/STLExtras.h"
+#include "llvm/ADT/StringMap.h"
 #include "llvm/Support/Format.h"
 
 #include <cmath>
@@ -132,6 +132,9 @@ llvm::json::Value moec::toJson(const ModuleDiff &diff) {
 
 // Text.
 
+/// Characters of a definition that are shown, unless all is asked for.
+static constexpr size_t kShownText = 120;
+
 namespace {
 class TextDiff {
 public:
@@ -176,14 +179,18 @@ void TextDiff::heading(const std::string &text) {
     os.resetColor();
 }
 
-static std::string fieldText(const FieldChange &field) {
+static std::string fieldText(const FieldChange &field,
+                             size_t maxLength = SIZE_MAX) {
+  auto cut = [&](const std::string &text) {
+    return text.size() > maxLength ? text.substr(0, maxLength) + " ..." : text;
+  };
   switch (field.kind()) {
   case Change::added:
-    return field.name + ": " + field.after;
+    return field.name + ": " + cut(field.after);
   case Change::removed:
-    return field.name + ": " + field.before;
+    return field.name + ": " + cut(field.before);
   default:
-    return field.name + ": " + field.before + " -> " + field.after;
+    return field.name + ": " + cut(field.before) + " -> " + cut(field.after);
   }
 }
 
@@ -243,20 +250,24 @@ static std::string pattern(llvm::StringRef name) {
 
 /// Weights of all layers that differ in the same way are one line.
 void TextDiff::weights() {
-  llvm::MapVector<std::string, std::vector<const WeightDiff *>> groups;
+  llvm::StringMap<size_t> groupOf;
+  std::vector<std::vector<const WeightDiff *>> groups;
   for (const WeightDiff &weight : diff.weights) {
     if (weight.change == Change::same && !weight.indirectly)
       continue;
     std::string key = changeName(weight.change).str() + pattern(weight.name) +
                       textOf(weight.weight().type());
-    groups[key].push_back(&weight);
+    auto [at, isNew] = groupOf.try_emplace(key, groups.size());
+    if (isNew)
+      groups.emplace_back();
+    groups[at->second].push_back(&weight);
   }
   heading("weights: " + std::to_string(diff.countWeights(Change::same)) +
           " the same, " + std::to_string(diff.countWeights(Change::added)) +
           " added, " + std::to_string(diff.countWeights(Change::removed)) +
           " removed, " + std::to_string(diff.countWeights(Change::changed)) +
           " redefined");
-  for (auto &[key, group] : groups) {
+  for (const auto &group : groups) {
     const WeightDiff &first = *group.front();
     std::string text =
         group.size() > 1 && pattern(first.name) != first.name
@@ -265,11 +276,14 @@ void TextDiff::weights() {
     text += " : " + textOf(first.weight().type());
     if (first.indirectly)
       text += ", as before, of weights that were redefined";
+    else if (first.change == Change::changed)
+      text +=
+          " = " + provenance(*first.before) + " -> " + provenance(*first.after);
     else
       text += " = " + provenance(first.weight());
     line(first.indirectly ? Change::changed : first.change, text);
     for (const FieldChange &field : first.fields)
-      line(Change::same, fieldText(field), 4);
+      line(Change::same, fieldText(field, ops ? SIZE_MAX : kShownText), 4);
   }
 }
 

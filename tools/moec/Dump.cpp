@@ -8,10 +8,9 @@ namespace cl = llvm::cl;
 
 static cl::SubCommand flags("dump", "print the IR of a model");
 static ModelFlags model(flags);
-static cl::opt<std::string> format("format", cl::init("text"),
-                                   cl::value_desc("form"),
-                                   cl::desc("text, json or dot"),
-                                   cl::sub(flags));
+static cl::opt<std::string>
+    format("format", cl::init("text"), cl::value_desc("form"),
+           cl::desc("text, json, dot or model-explorer"), cl::sub(flags));
 static cl::opt<bool> full("full",
                           cl::desc("print long assets and lists in full, so "
                                    "that the text can be read back"),
@@ -33,9 +32,11 @@ static llvm::Error run() {
     printJson(describeModule(*opened.module));
   else if (format == "dot")
     printDot(*opened.module, llvm::outs());
+  else if (format == "model-explorer")
+    printJson(modelExplorerGraphs(*opened.module));
   else
     return error() << "--format is '" << format
-                   << "', expects text, json or dot";
+                   << "', expects text, json, dot or model-explorer";
   return llvm::Error::success();
 }
 
