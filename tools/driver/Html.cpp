@@ -86,7 +86,8 @@ details.box { background: var(--panel); border: 1px solid var(--line);
 details.box > summary { padding: 10px 14px; }
 details.box > div { padding: 2px 14px 14px; }
 details.inner { margin: 2px 0 2px 4px; }
-.graph { display: grid; grid-template-columns: 1fr 1fr; gap: 4px 16px; }
+.graph { display: grid; grid-template-columns: 1fr 1fr; gap: 4px 16px;
+  align-items: start; }
 .graph > .head { color: var(--soft); font-size: 13px; }
 .op { border: 1px solid var(--line); border-left-width: 4px; border-radius: 6px;
   padding: 3px 9px; min-width: 0; overflow-wrap: anywhere; }

@@ -86,6 +86,11 @@ static std::string chips(size_t added, size_t removed, size_t changed) {
   return text;
 }
 
+/// One number, or what became of it.
+static std::string arrow(const std::string &before, const std::string &after) {
+  return before == after ? before : before + " \u2192 " + after;
+}
+
 void DiffPage::summary() {
   size_t rewritten = 0, layers = 0, added = 0, removed = 0, changed = 0;
   for (const ProgramDiff &one : diff.programs) {
@@ -110,10 +115,11 @@ void DiffPage::summary() {
            std::to_string(diff.countWeights(Change::removed)) + " ~" +
            std::to_string(diff.countWeights(Change::changed)),
        "weights"},
-      {formatCount(diff.parametersBefore), "parameters before"},
-      {formatCount(diff.parametersAfter), "parameters after"},
-      {formatCount(diff.activeBefore), "for one token before"},
-      {formatCount(diff.activeAfter), "for one token after"}};
+      {arrow(formatCount(diff.parametersBefore),
+             formatCount(diff.parametersAfter)),
+       "parameters"},
+      {arrow(formatCount(diff.activeBefore), formatCount(diff.activeAfter)),
+       "parameters that a token uses"}};
   page.cards(cards);
 }
 
