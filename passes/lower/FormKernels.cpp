@@ -248,8 +248,10 @@ Operation *KernelFormer::outline(OpKind kind, llvm::ArrayRef<Operation *> ops) {
       if (!operand.definingOp() || !inside.count(operand.definingOp()))
         inputs.insert(operand);
     for (Value result : op->results())
-      // The ragged products that read a dispatch are formed after it.
+      // The ragged products that read a dispatch are formed after it; a route
+      // writes weights also where experts' outputs are added without them.
       if (kind == OpKind::KernelDispatch ||
+          (op->is(OpKind::MoeRoute) && result.index() == 2) ||
           llvm::any_of(result.users(),
                        [&](Operation *user) { return !inside.count(user); }))
         outputs.push_back(result);

@@ -119,7 +119,24 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"drop_q8_0", Precision::q8_0, "experts=4,top_k=2,init=drop", 4,
              2e-6},
         Case{"one_layer_f32", Precision::f32,
-             "experts=4,top_k=2,init=drop,layers=\"1\"", 4, 2e-6}),
+             "experts=4,top_k=2,init=drop,layers=\"1\"", 4, 2e-6},
+        Case{"virtual_group_f32", Precision::f32,
+             "init=virtual_group,experts=8,granularity=4,top_k=4,"
+             "router=topk_softmax,scaling=exact",
+             4, 2e-6},
+        Case{"slices_f32", Precision::f32,
+             "init=split,experts=4,router=softmax_all,scaling=exact,"
+             "split_by=random,weight_applied_to=hidden,attention=mixture",
+             4, 2e-6},
+        Case{"masked_slices_f32", Precision::f32,
+             "init=split,experts=4,weight_applied_to=none", 4, 2e-6},
+        Case{"qwen2_shared_f32", Precision::f32,
+             "init=qwen2,experts=6,expert_width=10,router=softmax_topk,"
+             "shared_experts=2,shared_gate=true",
+             4, 2e-6},
+        Case{"adapters_f32", Precision::f32,
+             "init=low_rank,experts=4,rank=6,adapter_init=normal,init_std=0.3",
+             4, 2e-6}),
     [](const auto &info) { return std::string(info.param.name); });
 
 // Copies whose weights sum to one compute the dense function, whatever the
@@ -130,7 +147,12 @@ TEST(Upcycled, CopyEqualsDense) {
       interpret(*tinyModule(), Interpreter::Mode::f64, tokens);
   for (const char *options :
        {"experts=4,top_k=1", "experts=4,top_k=2", "experts=4,top_k=3",
-        "experts=4,top_k=4", "experts=4,top_k=2,router=topk_softmax"}) {
+        "experts=4,top_k=4", "experts=4,top_k=2,router=topk_softmax",
+        "init=virtual_group,experts=8,granularity=4,top_k=4,scaling=exact",
+        "init=low_rank,experts=4,rank=6",
+        "experts=4,attention=mixture,router_init=zero,scaling=exact",
+        "experts=4,permute=true,shared_experts=1,shared_gate=true,scaling="
+        "down"}) {
     auto module = tinyModule();
     llvm::cantFail(upcycleModule(*module, options));
     std::vector<double> sparse =

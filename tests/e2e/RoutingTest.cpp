@@ -26,6 +26,8 @@ struct Form {
   std::string name;
   RouteAttrs route;
   bool gated = true, biased = false, weightedHidden = false;
+  /// The experts' outputs are added without weights.
+  bool unweighted = false;
   bool routerBias = false, selectBias = false;
   bool shared = false, sharedGate = false;
   /// Selection across tokens depends on how a prompt is cut into steps.
@@ -49,6 +51,7 @@ std::vector<Form> everyForm() {
   add("biased_experts", [](Form &f) { f.biased = true; });
   add("not_gated", [](Form &f) { f.gated = false; });
   add("weighted_hidden", [](Form &f) { f.weightedHidden = true; });
+  add("unweighted", [](Form &f) { f.unweighted = true; });
   add("weighted_hidden_biased", [](Form &f) {
     f.weightedHidden = f.biased = true;
     f.gated = false;
@@ -175,6 +178,13 @@ void addExperts(Module &module, const Form &form) {
     MoeBlock block = buildMoeBlock(b, module, program, ffn.operand(0), weights,
                                    form.route, attrs, layer++);
     returnState(program, block.counts, block.counted);
+    if (form.unweighted) {
+      Operation *combine = block.output.definingOp();
+      block.output =
+          b.make(OpKind::MoeCombine, {combine->operand(0), combine->operand(1)},
+                 block.output.type());
+      combine->erase();
+    }
     ffn.result().replaceAllUsesWith(block.output);
     ffn.erase();
   }
