@@ -7,6 +7,8 @@
 //===----------------------------------------------------------------------===//
 
 #include "ir/ops/MoeBlock.h"
+#include "passes/driver/PassManager.h"
+#include "passes/pipeline/Registry.h"
 #include "tests/e2e/TinyDecoder.h"
 
 #include "llvm/ADT/STLExtras.h"
@@ -30,8 +32,11 @@ struct Form {
   bool unweighted = false;
   bool routerBias = false, selectBias = false;
   bool shared = false, sharedGate = false;
+  /// Each layer's attention becomes a mixture of heads as well.
+  bool heads = false;
   /// Selection across tokens depends on how a prompt is cut into steps.
   bool splits = true;
+  Precision precision = Precision::f32;
 };
 
 std::vector<Form> everyForm() {
@@ -126,11 +131,67 @@ std::vector<Form> everyForm() {
     f.route.capacity = 0.6;
     f.route.drop = DropPolicy::weight;
   });
+  add("heads", [](Form &f) {
+    f.heads = true;
+    f.route.renorm = RouterRenorm::sum;
+  });
+  // Rounding does not choose where all experts are chosen.
+  for (auto [name, precision] :
+       {std::pair("all_bf16", Precision::bf16), {"all_q8_0", Precision::q8_0}})
+    add(name, [precision = precision](Form &f) {
+      f.precision = precision;
+      f.weightedHidden = f.shared = f.sharedGate = f.heads = true;
+      f.route.k = kExperts;
+      f.route.select = RouterSelect::all;
+    });
   return forms;
+}
+
+/// Gates the two heads of each of two experts, by what attention gives.
+void gateHeads(Module &module, const RouteAttrs &attrs) {
+  Program &program = *module.findProgram("step");
+  int64_t layer = 0;
+  for (Operation &op : llvm::make_early_inc_range(program.body().ops())) {
+    if (!op.is(OpKind::Attention))
+      continue;
+    std::string number = std::to_string(layer++);
+    std::string name = "layers." + number + ".heads.router";
+    addNormal(module, name, {2, kTinyHidden}, 0, 0.3);
+    Value x = op.result();
+    Dim tokens = x.type().dim(0);
+    Dim pairs = module.addRagged(
+        "heads." + number, routePairsBound(attrs, 2, tokens.polynomial()));
+    Builder b(op.next());
+    b.setLoc(op.loc());
+    Value logits = b.make(OpKind::Linear, {x, module.findWeight(name)->value()},
+                          TensorType({tokens, 2}, ElementType::f32));
+    Operation *route =
+        b.create(OpKind::MoeRoute, {logits},
+                 {TensorType({Dim(tokens.symbol(), 1)}, ElementType::i32),
+                  TensorType({pairs}, ElementType::i32),
+                  TensorType({pairs}, ElementType::f32)},
+                 std::make_unique<RouteAttrs>(attrs));
+    GateHeadsAttrs heads;
+    heads.heads = 4;
+    heads.experts = 2;
+    Value gated =
+        b.make(OpKind::MoeGateHeads,
+               {x, route->result(0), route->result(1), route->result(2)},
+               x.type(), heads);
+    x.replaceAllUsesWith(gated);
+    logits.definingOp()->setOperand(0, x);
+    gated.definingOp()->setOperand(0, x);
+  }
 }
 
 /// Replaces the FFN of each layer.
 void addExperts(Module &module, const Form &form) {
+  if (form.heads) {
+    RouteAttrs attrs;
+    attrs.select = form.route.select;
+    attrs.k = attrs.select == RouterSelect::all ? 2 : 1;
+    gateHeads(module, attrs);
+  }
   Program &program = *module.findProgram("step");
   int64_t layer = 0, hidden = kTinyHidden;
   for (Operation &ffn : llvm::make_early_inc_range(program.body().ops())) {
@@ -207,7 +268,16 @@ TEST_P(RoutedModel, AgreesWithTheInterpreter) {
     addExperts(*module, form);
     return module;
   };
+  // What the compiler sees after types were converted.
   auto reference = make();
+  PassManager manager;
+  std::string types = form.precision == Precision::bf16
+                          ? "convert-types{weights=bf16,activations=bf16}"
+                      : form.precision == Precision::q8_0
+                          ? "convert-types{weights=q8_0,activations=f32}"
+                          : "convert-types";
+  manager.add(llvm::cantFail(parsePipeline(types, allPasses())));
+  ASSERT_EQ(toText(manager.run(*reference)), "");
   auto exact = interpret(*reference, Interpreter::Mode::f64, tokens);
   auto typed = interpret(*reference, Interpreter::Mode::typed, tokens);
   ASSERT_EQ(exact.size(), tokens.size() * kTinyVocab);
@@ -217,10 +287,11 @@ TEST_P(RoutedModel, AgreesWithTheInterpreter) {
     typedError = std::max(typedError, std::abs(typed[i] - exact[i]));
   }
   // As in CompileTest.cpp.
-  double bound = 4 * typedError + 2e-6 * largest;
+  double floor = form.precision == Precision::bf16 ? 1e-3 : 2e-6;
+  double bound = 4 * typedError + floor * largest;
   for (cpu::CpuLevel level : hostLevels()) {
     SCOPED_TRACE(cpu::variantName(level).str());
-    auto model = loadVariant(make(), Precision::f32, level, 2);
+    auto model = loadVariant(make(), form.precision, level, 2);
     ASSERT_TRUE(model);
     std::vector<float> whole = runChunks(model, tokens, {37});
     ASSERT_EQ(whole.size(), exact.size());

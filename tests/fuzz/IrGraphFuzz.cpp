@@ -104,6 +104,7 @@ private:
 
   void addOp();
   void addMoe(Value x);
+  RouteAttrs anyRoute();
 
   llvm::ArrayRef<uint8_t> choices;
   std::unique_ptr<Module> module;
@@ -114,6 +115,49 @@ private:
   Value index, positions;
   std::vector<std::pair<State *, Value>> states;
 };
+
+/// Attributes that belong together.
+RouteAttrs GraphMaker::anyRoute() {
+  RouteAttrs route;
+  route.select = RouterSelect(below(6));
+  route.k = 1 + below(kExperts);
+  route.renorm = RouterRenorm(below(3));
+  route.score = RouterScore(below(4));
+  route.logitNorm = LogitNorm(below(2));
+  route.logitScale = below(2) ? 1 : 1.5;
+  route.scale = below(2) ? 1 : 2.5;
+  route.minimum = below(2) ? 0 : 0.5;
+  switch (route.select) {
+  case RouterSelect::topp:
+    route.threshold = 0.5;
+    break;
+  case RouterSelect::threshold:
+    route.threshold = 0.25 * below(4);
+    route.thresholdByExperts = below(2);
+    break;
+  case RouterSelect::all:
+    route.k = kExperts;
+    break;
+  case RouterSelect::sparse_mixer:
+    route.k = 2;
+    route.score = RouterScore::identity;
+    route.renorm = RouterRenorm::none;
+    route.threshold = 0.125;
+    break;
+  default:
+    break;
+  }
+  if (route.select == RouterSelect::topk && kExperts % 2 == 0 && below(2)) {
+    route.groups = route.topGroups = 2;
+    route.groupScore = GroupScore(below(2));
+    route.maskValue = MaskValue(below(2));
+  }
+  if (route.select != RouterSelect::expert_choice && below(4) == 0) {
+    route.capacity = 0.75;
+    route.drop = DropPolicy(below(2));
+  }
+  return route;
+}
 
 void GraphMaker::addMoe(Value x) {
   // Four blocks are enough, and layers have one block each.
@@ -126,16 +170,36 @@ void GraphMaker::addMoe(Value x) {
     weights.selectBias = weight({kExperts});
   FfnAttrs ffn;
   ffn.gated = below(2);
+  ffn.weightedHidden = below(2);
   if (ffn.gated)
     weights.experts.push_back(weight({kExperts, 8, w}));
   weights.experts.push_back(weight({kExperts, 8, w}));
   weights.experts.push_back(weight({kExperts, w, 8}));
-  RouteAttrs route;
-  route.k = 1 + below(kExperts);
-  route.renorm = RouterRenorm(below(3));
-  route.score = RouterScore(below(3));
+  if (below(2))
+    weights.routerBias = weight({kExperts});
+  if (below(2)) {
+    if (ffn.gated)
+      weights.shared.push_back(weight({8, w}));
+    weights.shared.append({weight({8, w}), weight({w, 8})});
+    if (below(2))
+      weights.sharedRouter = weight({1, w});
+  }
+  RouteAttrs route = anyRoute();
+  if (route.select == RouterSelect::sparse_mixer)
+    weights.selectBias = {};
   MoeBlock block = buildMoeBlock(b, *module, *program, f32(x), weights, route,
                                  ffn, int64_t(states.size()));
+  auto view = matchMoeBlock(*block.output.definingOp());
+  require(!view, "only moe.experts is one");
+  for (const MoeBlockView &built : moeBlocks(*program))
+    if (built.output == block.output)
+      require(built.layer == int64_t(states.size()) &&
+                  built.weights().router == weights.router &&
+                  built.weights().experts == weights.experts &&
+                  built.weights().shared == weights.shared &&
+                  built.weights().sharedRouter == weights.sharedRouter &&
+                  built.weights().routerBias == weights.routerBias,
+              "a block is found as it was built");
   states.push_back({block.counts, block.counted});
   values.push_back(block.output);
 }

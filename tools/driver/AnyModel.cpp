@@ -3,10 +3,12 @@
 #include "frontend/importer/Importer.h"
 #include "ir/binary/Binary.h"
 #include "ir/binary/ModuleFile.h"
+#include "ir/ops/MoeBlock.h"
 #include "ir/support/MappedFile.h"
 #include "ir/support/Parallel.h"
 #include "ir/support/QuantizedBlocks.h"
 #include "runtime/program/Plan.h"
+#include "runtime/schema/Facts.h"
 #include "runtime/schema/plan_generated.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/FileSystem.h"
@@ -27,8 +29,28 @@ embeddedModule(const runtime::Plan &plan) {
   return std::move(module);
 }
 
-llvm::Expected<AnyModel> moec::openAnyModel(llvm::StringRef path,
-                                            llvm::StringRef tokenizer) {
+/// What to know before such a model is served.
+static void warnOfRouting(const Module &module,
+                          std::vector<std::string> &warnings) {
+  Program *step = module.findProgram(facts::kStep);
+  if (!step)
+    return;
+  for (const MoeBlockView &block : moeBlocks(*step))
+    if (block.routeAttrs().acrossTokens()) {
+      warnings.push_back(
+          (block.experts->loc().object +
+           (block.routeAttrs().capacity != 0
+                ? ": experts with a capacity leave out tokens"
+                : ": experts choose their tokens") +
+           " among all of a step, so a token's result depends on how its "
+           "prompt is cut into steps and on what else is in the batch; this "
+           "goes for every layer of this kind"));
+      return;
+    }
+}
+
+static llvm::Expected<AnyModel> openFile(llvm::StringRef path,
+                                         llvm::StringRef tokenizer) {
   AnyModel model;
   // A folder that moec wrote holds its module.
   llvm::SmallString<256> inside(path);
@@ -55,6 +77,14 @@ llvm::Expected<AnyModel> moec::openAnyModel(llvm::StringRef path,
   MOEC_ASSIGN(ImportedModel imported, importModel(path, options));
   model.module = std::move(imported.module);
   model.warnings = std::move(imported.warnings);
+  return std::move(model);
+}
+
+llvm::Expected<AnyModel> moec::openAnyModel(llvm::StringRef path,
+                                            llvm::StringRef tokenizer) {
+  MOEC_ASSIGN(AnyModel model, openFile(path, tokenizer));
+  if (model.module)
+    warnOfRouting(*model.module, model.warnings);
   return std::move(model);
 }
 

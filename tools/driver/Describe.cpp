@@ -82,8 +82,16 @@ std::string moec::routerName(const RouteAttrs &attrs) {
     text += "-renorm";
   if (attrs.logitNorm == LogitNorm::zscore)
     text = "zscore-" + text;
+  if (attrs.threshold != 0)
+    text += " " + formatDouble(attrs.threshold);
+  if (attrs.thresholdByExperts)
+    text += " / experts";
   if (attrs.scale != 1)
     text += " x " + formatDouble(attrs.scale);
+  if (attrs.logitScale != 1)
+    text += ", logits x " + formatDouble(attrs.logitScale);
+  if (attrs.capacity != 0)
+    text += ", capacity " + formatDouble(attrs.capacity);
   if (attrs.groups > 1)
     text += " in " + std::to_string(attrs.topGroups) + " of " +
             std::to_string(attrs.groups) + " groups";
