@@ -1,12 +1,13 @@
 #include "tools/driver/Describe.h"
 
 #include "ir/kernel/KernelOps.h"
-#include "ir/ops/MoeOps.h"
+#include "ir/ops/MoeBlock.h"
 #include "ir/text/Printer.h"
 #include "ir/weights/Materialize.h"
 #include "passes/analysis/Flops.h"
 #include "runtime/schema/Facts.h"
 #include "tools/driver/Align.h"
+#include "llvm/ADT/DenseSet.h"
 #include "llvm/ADT/MapVector.h"
 #include "llvm/ADT/StringExtras.h"
 
@@ -112,26 +113,31 @@ ModelSummary moec::summarize(const Module &module) {
   Program *step = module.findProgram(facts::kStep);
   if (!step)
     return summary;
-  int64_t topk = 0, layer = 0;
-  for (const Operation &op : step->body().ops()) {
-    if (op.is(OpKind::Ffn)) {
+  int64_t layer = 0;
+  llvm::DenseSet<const Operation *> shared;
+  for (const MoeBlockView &block : moeBlocks(*step))
+    shared.insert(block.shared);
+  for (Operation &op : step->body().ops()) {
+    if (op.is(OpKind::Ffn) && !shared.count(&op)) {
       LayerSummary dense;
       dense.layer = layer++;
       dense.provenance =
           provenance(*op.operand(op.attrs<FfnAttrs>().gated ? 2 : 1).weight());
       summary.layerList.push_back(std::move(dense));
     }
-    if (op.is(OpKind::MoeRoute))
-      topk = op.attrs<RouteAttrs>().k;
-    if (op.is(OpKind::MoeExperts)) {
+    if (auto block = matchMoeBlock(op)) {
+      unsigned gate = block->ffnAttrs().gated;
       LayerSummary sparse;
       sparse.layer = layer++;
-      const Operation *route = op.operand(2).definingOp();
-      sparse.router = routerName(route->attrs<RouteAttrs>());
-      sparse.topk = topk;
-      Value up = op.operand(op.attrs<FfnAttrs>().gated ? 4 : 3);
-      sparse.experts = up.type().dim(0).constant();
-      sparse.provenance = provenance(*up.weight());
+      sparse.router = routerName(block->routeAttrs());
+      sparse.topk = block->routeAttrs().k;
+      sparse.experts = block->expertCount();
+      if (block->shared) {
+        TensorType up = block->shared->operand(1 + gate).type();
+        sparse.router += ", shared " + std::to_string(up.dim(0).constant()) +
+                         (block->sharedRouter ? " gated" : "");
+      }
+      sparse.provenance = provenance(*op.operand(3 + gate).weight());
       summary.layerList.push_back(std::move(sparse));
     }
   }
