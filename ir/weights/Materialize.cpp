@@ -117,25 +117,27 @@ Numbers Materializer::taken(const Numbers &in, const AxisView &view,
   return out;
 }
 
-/// Rows of a stored tensor are read alone, so that a shard costs its own bytes.
+/// Of a stored tensor only what is cut out is read, so that a slice of a large
+/// matrix costs its own memory.
 llvm::Expected<Numbers> Materializer::slice(const Expr &expr) {
   auto &attrs = expr.attrs<SliceExprAttrs>();
   AxisView view(expr.args[0]->type, attrs.axis);
   const Expr *at = &resolve(*expr.args[0]);
   while (at->kind == ExprKind::Dequantize)
     at = &resolve(*at->args[0]);
-  // Blocks of quantised types may span what is cut.
-  if (at->kind == ExprKind::Source && view.outer == 1 &&
-      (!isBlockQuantized(at->type.element()) ||
-       view.inner % blockElements(at->type.element()) == 0)) {
-    Numbers out(attrs.size * view.inner);
-    MOEC_TRY(reader.readF32(*at->file, at->attrs<SourceAttrs>(),
-                            view.at(0, attrs.start), out));
+  // Runs of few elements cost more to find than to read.
+  uint64_t run = attrs.size * view.inner;
+  if (at->kind == ExprKind::Source && (view.outer == 1 || run >= 32)) {
+    Numbers out(view.outer * run);
+    for (uint64_t outer = 0; outer < view.outer; ++outer)
+      MOEC_TRY(reader.readF32(
+          *at->file, at->attrs<SourceAttrs>(), view.at(outer, attrs.start),
+          llvm::MutableArrayRef(out).slice(outer * run, run)));
     return out;
   }
   std::vector<uint64_t> slices(attrs.size);
   std::iota(slices.begin(), slices.end(), attrs.start);
-  MOEC_ASSIGN(Numbers in, run(*expr.args[0]));
+  MOEC_ASSIGN(Numbers in, this->run(*expr.args[0]));
   return taken(in, view, slices);
 }
 

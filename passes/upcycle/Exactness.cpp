@@ -121,7 +121,9 @@ static std::string lostSlices(const UpcycleOptions &options, int64_t slices) {
                                           route.select == RouterSelect::all)
                ? ""
                : "a token takes only some of the slices of the FFN";
-  if (route.select == RouterSelect::topp || route.k % slices)
+  if (route.select == RouterSelect::topp)
+    return "top-p may take only some of the slices of a copy";
+  if (route.k % slices)
     return "top_k is no multiple of granularity, so that a token takes only "
            "some of the slices of a copy";
   if (route.groups > 1 && options.experts / route.groups % slices)
@@ -186,17 +188,14 @@ Exactness moec::promisedExactness(const UpcycleOptions &options,
                                                           : sum) *
           scale->downBias +
       shares;
+  bool anyRouter = weightsAddUp(options) &&
+                   (options.init != InitPolicy::split ||
+                    options.weightAppliedTo == WeightAppliedTo::none);
+  bool equal = anyRouter || options.routerInit == RouterInit::zero;
   if (std::abs(output - 1) > 1e-9) {
-    // The best k of N softmax scores add up to k/N at least; of other scores
-    // that do not add up, nothing is known beside a router of zeros.
-    RouteAttrs route = routeAttrs(options);
-    bool holds = options.routerInit == RouterInit::zero ||
-                 weightsAddUp(options) ||
-                 (route.score == RouterScore::softmax &&
-                  route.select == RouterSelect::topk && output < 1);
     double error = std::abs(output - 1);
     return {ExactnessClass::approximate,
-            ffn.biased || !holds ? kNothing : error * 1.001, error,
+            equal && !ffn.biased ? error * 1.001 : kNothing, error,
             "the sum of the experts is " + formatDouble(output) +
                 " of the dense output; scaling=exact makes up for it"};
   }
@@ -205,14 +204,11 @@ Exactness moec::promisedExactness(const UpcycleOptions &options,
             "the biases of down add up to " + formatDouble(bias) +
                 " of the dense one"};
   double bound = kRounding + scaleRounding(*scale, weights);
-  bool anyRouter = weightsAddUp(options) &&
-                   (options.init != InitPolicy::split ||
-                    options.weightAppliedTo == WeightAppliedTo::none);
   if (anyRouter)
     return {ExactnessClass::exact, bound, 0,
             "the weights of the chosen experts add up to the same, and copies "
             "are chosen whole"};
-  if (options.routerInit != RouterInit::zero)
+  if (!equal)
     return {ExactnessClass::approximate, kNothing, kNothing,
             "the experts' weights follow the router's logits; router_init=zero "
             "makes them equal"};

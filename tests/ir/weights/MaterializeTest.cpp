@@ -23,6 +23,7 @@ public:
       return error() << "cannot read '" << tensor.key << "'";
     for (size_t i = 0; i < out.size(); ++i)
       out[i] = float(first + i);
+    elementsRead += out.size();
     return llvm::Error::success();
   }
   llvm::Expected<llvm::ArrayRef<uint8_t>> bytes(const SourceFile &,
@@ -31,6 +32,7 @@ public:
                           stored.size() * sizeof(int64_t));
   }
   std::vector<int64_t> stored;
+  uint64_t elementsRead = 0;
   std::optional<Place> place(const SourceFile &, const SourceAttrs &) override {
     return std::nullopt;
   }
@@ -107,7 +109,17 @@ TEST_F(MaterializeTest, ShapesMoveElements) {
               ElementsAre(0, 2, 1, 3, 4, 6, 5, 7));
 }
 
-TEST_F(MaterializeTest, RowsOfASourceAreReadAlone) {
+TEST_F(MaterializeTest, OnlyASliceOfASourceIsRead) {
+  SliceExprAttrs columns;
+  columns.axis = 1;
+  columns.start = 40;
+  columns.size = 32;
+  auto cut = values(apply(ExprKind::Slice, {source({3, 100})}, columns));
+  ASSERT_EQ(cut.size(), 96u);
+  for (size_t i = 0; i < cut.size(); ++i)
+    EXPECT_EQ(cut[i], float(i / 32 * 100 + 40 + i % 32));
+  EXPECT_EQ(reader.elementsRead, 96u);
+
   SliceExprAttrs rows;
   rows.start = 1;
   rows.size = 2;
