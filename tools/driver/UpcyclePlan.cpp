@@ -8,10 +8,12 @@
 #include "tools/driver/Table.h"
 #include "llvm/ADT/DenseSet.h"
 #include "llvm/ADT/SmallString.h"
+#include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Path.h"
 
 #include <chrono>
+#include <map>
 
 using namespace moec;
 
@@ -21,6 +23,8 @@ static constexpr uint64_t kBaseBytes = 48 << 20;
 static constexpr uint64_t kWorkingCopies = 3;
 /// Pieces above this many numbers are not measured, so that a plan is quick.
 static constexpr uint64_t kMostMeasured = 16 << 20;
+/// Numbers of a piece that is made beside others.
+static constexpr uint64_t kSmallPiece = 8 << 20;
 
 namespace {
 struct Piece {
@@ -64,6 +68,71 @@ static void addSources(const Expr &expr, llvm::DenseSet<const Expr *> &seen,
     addSources(*arg, seen, bytes);
 }
 
+/// Numbers of the largest value on the way to a piece, its own included.
+static uint64_t largestValue(const Expr &expr) {
+  uint64_t largest = *expr.type.staticElements();
+  // Rows of a stored tensor are read alone.
+  if (expr.kind == ExprKind::Slice && expr.attrs<SliceExprAttrs>().axis == 0 &&
+      asPlainSource(*expr.args[0]))
+    return largest;
+  if (expr.weight)
+    largest = std::max(largest, largestValue(*expr.weight->expr));
+  for (const ExprRef &arg : expr.args)
+    largest = std::max(largest, largestValue(*arg));
+  return largest;
+}
+
+/// `layers.3.moe.up` and `layers.4.moe.up` are made alike.
+static std::string kindOf(llvm::StringRef name) {
+  std::string kind;
+  for (char c : name)
+    if (!llvm::isDigit(c))
+      kind += c;
+  return kind;
+}
+
+namespace {
+/// Pieces that are made alike, and the one that stands for them.
+struct Kind {
+  const Piece *piece = nullptr;
+  uint64_t numbers = 0;
+};
+} // namespace
+
+/// Seconds of one thread for all pieces, from one piece of each kind.
+static llvm::Error measure(llvm::ArrayRef<Piece> list, TensorReader &reader,
+                           UpcyclePlan &plan, double &seconds) {
+  std::map<std::string, Kind> kinds;
+  uint64_t numbers = 0;
+  for (const Piece &piece : list) {
+    Kind &kind = kinds[kindOf(piece.weight->name)];
+    // The last of a bank: the first may be a plain copy.
+    kind.piece = &piece;
+    kind.numbers += piece.elements;
+    numbers += piece.elements;
+  }
+  double spent = 0;
+  uint64_t covered = 0;
+  for (auto &[name, kind] : kinds) {
+    // What hardly counts takes the others' speed.
+    if (kind.numbers * 50 < numbers || kind.piece->elements > kMostMeasured)
+      continue;
+    auto start = std::chrono::steady_clock::now();
+    MOEC_ASSIGN(std::vector<float> made,
+                materialize(*kind.piece->expr, reader));
+    std::chrono::duration<double> took =
+        std::chrono::steady_clock::now() - start;
+    plan.measuredNumbers += made.size();
+    covered += kind.numbers;
+    spent += took.count() * double(kind.numbers) / double(made.size());
+  }
+  if (!covered)
+    return llvm::Error::success();
+  seconds = spent * double(numbers) / double(covered);
+  plan.numbersPerSecond = double(numbers) / std::max(seconds, 1e-9);
+  return llvm::Error::success();
+}
+
 llvm::Expected<UpcyclePlan>
 moec::planUpcycling(Module &module, TensorReader &reader,
                     const UpcyclePlanOptions &options) {
@@ -80,57 +149,44 @@ moec::planUpcycling(Module &module, TensorReader &reader,
   unsigned threads = options.threads ? options.threads : defaultThreads();
 
   std::vector<Piece> list = piecesOf(*step);
-  const Piece *measured = nullptr;
-  uint64_t numbers = 0;
   llvm::DenseSet<const Expr *> seen;
   for (const Piece &piece : list) {
-    // As ModelFolder: matrices in the folder's type, all else in f32.
+    // As in a folder: matrices in its type, all else in f32.
     bool router = llvm::StringRef(piece.weight->name).ends_with(".router");
     ElementType element = piece.weight->type().rank() > 1 && !router
                               ? options.element
                               : ElementType::f32;
     plan.writtenBytes += *byteSize(element, piece.elements);
-    numbers += piece.elements;
     addSources(*piece.expr, seen, plan.readBytes);
     if (piece.elements > plan.largestElements) {
       plan.largestElements = piece.elements;
       plan.largestName = piece.weight->name;
     }
-    // Of pieces of one size, an expert's: it costs more than a copy.
-    if (piece.elements <= kMostMeasured &&
-        (!measured || piece.elements > measured->elements ||
-         (piece.elements == measured->elements &&
-          asPlainSource(*measured->expr))))
-      measured = &piece;
   }
   plan.tensors = list.size();
   if (!plan.isFolder) {
     MOEC_ASSIGN(std::string bytes, writeBinary(module));
     plan.writtenBytes = bytes.size();
     plan.peakBytes = kBaseBytes + 2 * bytes.size();
-    plan.seconds = double(bytes.size()) / kDiskBytesPerSecond;
     plan.readBytes = 0;
     for (auto &file : module.files())
       plan.readBytes += file->bytes;
-    plan.seconds += double(plan.readBytes) / kHashBytesPerSecond;
   } else {
-    if (measured) {
-      auto start = std::chrono::steady_clock::now();
-      MOEC_ASSIGN(std::vector<float> made,
-                  materialize(*measured->expr, reader));
-      std::chrono::duration<double> took =
-          std::chrono::steady_clock::now() - start;
-      plan.measuredNumbers = made.size();
-      plan.numbersPerSecond =
-          double(made.size()) / std::max(took.count(), 1e-9);
-      plan.seconds = double(numbers) / plan.numbersPerSecond / threads;
+    double seconds = 0;
+    MOEC_TRY(measure(list, reader, plan, seconds));
+    plan.seconds = seconds / threads;
+    // Large pieces are made one at a time, small ones on all threads.
+    uint64_t working = 0;
+    for (const Piece &piece : list) {
+      bool alone = piece.elements > kSmallPiece &&
+                   piece.elements * threads > plan.largestElements;
+      working =
+          std::max(working, largestValue(*piece.expr) * (alone ? 1 : threads));
     }
-    plan.seconds += double(plan.writtenBytes) / kDiskBytesPerSecond +
-                    double(plan.readBytes) / kHashBytesPerSecond;
-    // One large piece at a time, or as many small ones as there are threads,
-    // which together are no larger.
-    plan.peakBytes = kBaseBytes + kWorkingCopies * 4 * plan.largestElements;
+    plan.peakBytes = kBaseBytes + kWorkingCopies * 4 * working;
   }
+  plan.seconds += double(plan.writtenBytes) / kDiskBytesPerSecond +
+                  double(plan.readBytes) / kHashBytesPerSecond;
   llvm::SmallString<256> folder(options.output);
   (void)llvm::sys::fs::make_absolute(folder); // It stays relative then.
   while (!folder.empty() && !llvm::sys::fs::exists(folder))
@@ -182,6 +238,7 @@ void moec::printPlan(const UpcyclePlan &plan, llvm::raw_ostream &os) {
           " numbers a second and thread, measured, and " +
           formatBytes(uint64_t(kDiskBytesPerSecond)) +
           " a second of disk, assumed";
-  table.addRow({"time", "about " + formatSeconds(plan.seconds) + how});
+  table.addRow({"time", "about " + formatSeconds(plan.seconds) +
+                            " beside calibration and probe" + how});
   table.print(os);
 }

@@ -27,8 +27,8 @@ struct UpcyclePlan {
   uint64_t writtenBytes = 0, readBytes = 0, freeBytes = 0;
   /// Anonymous memory, estimated from above.
   uint64_t peakBytes = 0;
-  /// Numbers computed a second, measured on one piece of the model, and how
-  /// many that piece had.
+  /// Numbers computed a second and thread, measured on a piece of each kind,
+  /// and how many those pieces had.
   double numbersPerSecond = 0;
   uint64_t measuredNumbers = 0;
   /// Computing at the measured speed on all threads, writing and reading at
@@ -39,7 +39,7 @@ struct UpcyclePlan {
 inline constexpr double kDiskBytesPerSecond = 1e9;
 inline constexpr double kHashBytesPerSecond = 1e9;
 
-/// Plans the writing of an upcycled module. Computes one piece, to measure.
+/// Plans the writing of an upcycled module. Computes a few pieces, to measure.
 llvm::Expected<UpcyclePlan> planUpcycling(Module &module, TensorReader &reader,
                                           const UpcyclePlanOptions &options);
 
