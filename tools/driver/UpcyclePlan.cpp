@@ -7,6 +7,7 @@
 #include "tools/driver/Describe.h"
 #include "tools/driver/Table.h"
 #include "llvm/ADT/DenseSet.h"
+#include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/SmallString.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/FileSystem.h"
@@ -82,6 +83,16 @@ static uint64_t largestValue(const Expr &expr) {
   return largest;
 }
 
+/// Whether a piece reads what a dry run does not measure.
+static bool readsCalibration(const Expr &expr) {
+  if (expr.file && expr.file->name == "calibration")
+    return true;
+  if (expr.weight && readsCalibration(*expr.weight->expr))
+    return true;
+  return llvm::any_of(
+      expr.args, [](const ExprRef &arg) { return readsCalibration(*arg); });
+}
+
 /// `layers.3.moe.up` and `layers.4.moe.up` are made alike.
 static std::string kindOf(llvm::StringRef name) {
   std::string kind;
@@ -115,7 +126,8 @@ static llvm::Error measure(llvm::ArrayRef<Piece> list, TensorReader &reader,
   uint64_t covered = 0;
   for (auto &[name, kind] : kinds) {
     // What hardly counts takes the others' speed.
-    if (kind.numbers * 50 < numbers || kind.piece->elements > kMostMeasured)
+    if (kind.numbers * 50 < numbers || kind.piece->elements > kMostMeasured ||
+        readsCalibration(*kind.piece->expr))
       continue;
     auto start = std::chrono::steady_clock::now();
     MOEC_ASSIGN(std::vector<float> made,

@@ -8,6 +8,7 @@
 #include "ir/text/Printer.h"
 #include "runtime/text/Tokenizer.h"
 #include "tools/driver/Calibrate.h"
+#include "tools/driver/Describe.h"
 #include "tools/driver/Donors.h"
 #include "tools/driver/Receipt.h"
 #include "tools/driver/UpcyclePlan.h"
@@ -366,6 +367,10 @@ static llvm::Error edit() {
     return error(Location::inFile(model.path))
            << "is a plan; name the model it came from";
   Module &module = *opened.module;
+  if (!llvm::any_of(summarize(module).layerList,
+                    [](const LayerSummary &layer) { return layer.experts; }))
+    return error(Location::inFile(model.path))
+           << "has no experts that could be edited; it is dense";
   UpcycleReceipt receipt;
   receipt.output = output;
   receipt.policy = toDense.empty() ? "edit-expert" : "to-dense";

@@ -288,6 +288,89 @@ class DryRun(RecipeTest):
         self.assertFalse(os.path.exists(self.out))
 
 
+class Edges(RecipeTest):
+    """Numbers that do not fit, and what is allowed but seldom meant."""
+
+    def warns(self, arguments, *parts):
+        result = self.run_moec(*arguments)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        for part in parts:
+            self.assertIn(part, result.stderr)
+        return result.stderr
+
+    def test_granularity_that_does_not_divide_the_width(self):
+        self.fails(self.upcycle("--recipe", "virtual-group", "--set", "G=5",
+                                "--set", "T=5"), "64", "5")
+
+    def test_top_k_that_is_no_multiple(self):
+        self.warns(self.upcycle("--recipe", "virtual-group", "--set", "G=4",
+                                "--set", "T=6"), "6", "4", "slices")
+
+    def test_ties(self):
+        copy = self.succeeds("recipes", "sparse-upcycling", "--yaml")
+        copy = copy.replace("router_init: normal\n  router_std: 0.02",
+                            "router_init: zero")
+        with open(self.path("zero.yaml"), "w") as file:
+            file.write(copy)
+        self.warns(self.upcycle("--recipe", self.path("zero.yaml")), "ties")
+
+    def test_an_moe_again(self):
+        self.succeeds(*self.upcycle())
+        self.fails(["upcycle", self.out, "-o", self.path("b.moe"), "--recipe",
+                    "skywork"], "experts already")
+
+    def test_all_neurons_in_any_order_are_the_model(self):
+        receipt = self.json(*self.upcycle("--recipe", "moefication", "--set",
+                                          "N=4", "--set", "K=4"))
+        for layer in receipt["layers"]:
+            self.assertLessEqual(layer["output_error"], 1e-6)
+
+
+class BackToDense(RecipeTest):
+    def logits(self, model):
+        out = self.path("logits.npy")
+        self.succeeds("eval", model, "--ids", "1,5,9,100,7", "--logits", out)
+        with open(out, "rb") as file:
+            return file.read()
+
+    def edit(self, source, *arguments):
+        out = self.path("edited.moe")
+        self.succeeds("upcycle", source, "-o", out, *arguments)
+        return out
+
+    def test_copies_average_to_the_model(self):
+        self.succeeds(*self.upcycle("--experts", 4))
+        dense = self.logits(self.model)
+        for how in ("average", "2"):
+            with self.subTest(how):
+                self.assertEqual(self.logits(
+                    self.edit(self.out, "--to-dense", how)), dense)
+
+    def test_one_of_several(self):
+        self.succeeds(*self.upcycle("--experts", 4, "--init", "drop"))
+        first = self.logits(self.edit(self.out, "--to-dense", "0"))
+        second = self.logits(self.edit(self.out, "--to-dense", "1"))
+        self.assertNotEqual(first, second)
+
+    def test_a_further_expert(self):
+        self.succeeds(*self.upcycle("--experts", 4))
+        out = self.edit(self.out, "--edit-expert", "layer=0,init=drop")
+        experts = [layer["experts"]
+                   for layer in self.json("inspect", out)["layer_list"]]
+        self.assertEqual(experts, [5, 4])
+
+    def test_errors(self):
+        self.succeeds(*self.upcycle("--experts", 4))
+        edit = ["upcycle", self.out, "-o", self.path("e.moe")]
+        self.fails([*edit, "--to-dense", "mean"], "'mean'", "average")
+        self.fails([*edit, "--to-dense", "4"], "4")
+        self.fails([*edit, "--edit-expert", "layr=0"], "layr", "'layer'",
+                   place="the edit:1:13")
+        self.fails([*edit, "--edit-expert", "layer=7"], "7")
+        self.fails(["upcycle", self.model, "-o", self.path("e.moe"),
+                    "--to-dense", "average"], "dense", place=self.model)
+
+
 class Donors(RecipeTest):
     def setUp(self):
         super().setUp()
@@ -318,6 +401,20 @@ class Donors(RecipeTest):
         self.assertIn("same model", result.stderr)
         self.assertIn("donor 2", result.stderr)
         self.assertIn("the base model", result.stderr)
+        self.assertEqual(result.stderr.count("equal"), 1, result.stderr)
+
+    def test_prompts_choose_among_models(self):
+        """As mergekit does: the base keeps its attention."""
+        with open(self.path("p.yaml"), "w") as file:
+            file.write("- positive: abc\n- positive: '123'\n")
+        receipt = self.json(*self.upcycle(
+            "--recipe", "mergekit", "--set", "init=btx", "--donor",
+            self.other, "--prompts", self.path("p.yaml")))
+        self.assertEqual(len(receipt["sources"]), 3)
+        self.assertEqual(len(receipt["layers"][0]["load"]), 2)
+        embed = [line for line in self.succeeds("dump", self.out).split("\n")
+                 if "weight @embed " in line]
+        self.assertNotIn("@donor1", embed[0])
 
     def test_too_few(self):
         self.fails(self.btx(), "btx", "--donor")
