@@ -5,6 +5,7 @@
 // one sequence go through the cache together, chunk by chunk of positions:
 //
 //   scores = Q K^T         rows share the loads of K
+//   softcap                if there is one
 //   online softmax         new maximum, rescaled sum and accumulator
 //   accumulator += P V     rows share the loads of V
 //
@@ -71,7 +72,9 @@ private:
   int64_t group; ///< query heads of a cache head
   int64_t chunk; ///< positions of one softmax step
   bool pairs;    ///< bf16 products
-  int64_t cacheBlockBytes, cacheHeadBytes;
+  int64_t valueDim;
+  /// Bytes of one head in a block of keys, and of values.
+  int64_t keyBytes, valueBytes;
   int64_t qOffset, scoresOffset, powersOffset, sumOffset, statsOffset;
   int64_t listOffset;
   int64_t qStride, scoresStride, powersStride, sumStride, scratchEnd;
@@ -82,7 +85,7 @@ private:
 bool takesPairs(const Emitter &e, const AttentionSpec &spec) {
   return e.level >= CpuLevel::Avx512Bf16 && spec.q == ElementType::bf16 &&
          spec.cache == ElementType::bf16 && spec.headDim % 2 == 0 &&
-         SmallProduct::fitsPairs(spec.headDim) &&
+         SmallProduct::fitsPairs(spec.valueWidth()) &&
          SmallProduct::fitsPairs(spec.blockSize);
 }
 
@@ -93,13 +96,14 @@ AttentionEmitter::AttentionEmitter(Emitter &e, const AttentionSpec &spec)
       chunk(std::max(kChunk / spec.blockSize, int64_t(1)) * spec.blockSize),
       pairs(takesPairs(e, spec)) {
   int64_t bytes = blockBytes(spec.cache);
-  cacheHeadBytes = spec.headDim * spec.blockSize * bytes;
-  cacheBlockBytes = spec.kvHeads * cacheHeadBytes;
+  valueDim = spec.valueWidth();
+  keyBytes = spec.headDim * spec.blockSize * bytes;
+  valueBytes = valueDim * spec.blockSize * bytes;
   int64_t rows = kTokensPerTile * group;
   qStride = alignTo(spec.headDim * (pairs ? 2 : 4), 64);
   scoresStride = alignTo(chunk * 4, 64);
   powersStride = pairs ? alignTo(chunk * 2, 64) : 0;
-  sumStride = alignTo(spec.headDim * 4, 64);
+  sumStride = alignTo(valueDim * 4, 64);
   qOffset = 0;
   scoresOffset = qOffset + rows * qStride;
   powersOffset = scoresOffset + rows * scoresStride;
@@ -118,9 +122,9 @@ AttentionEmitter::AttentionEmitter(Emitter &e, const AttentionSpec &spec)
   shape.pairs = pairs;
   scores.emplace(e, shape);
   shape.name = "values";
-  shape.columns = spec.headDim;
+  shape.columns = valueDim;
   shape.aStride = scoresStride;
-  shape.bStride = spec.headDim * bytes;
+  shape.bStride = valueDim * bytes;
   shape.cStride = sumStride;
   shape.accumulates = true;
   shape.pairs = false;
@@ -175,6 +179,10 @@ void AttentionEmitter::emitSoftmax(Value *row, Value *begin, Value *end) {
   auto larger = [&](Value *most, Value *x) {
     return b.CreateSelect(b.CreateFCmpOGT(x, most), x, most);
   };
+  auto capped = [&](Value *x) {
+    x = emitTanh(e, b.CreateFMul(x, e.splat(1 / spec.softcap, lanes)));
+    return b.CreateFMul(x, e.splat(spec.softcap, lanes));
+  };
   double inf = std::numeric_limits<double>::infinity();
   Value *least = e.splat(-inf, lanes);
   // Slots that the row does not see get a score of -infinity.
@@ -183,6 +191,8 @@ void AttentionEmitter::emitSoftmax(Value *row, Value *begin, Value *end) {
                          Value *x = load(slot);
                          if (pairs)
                            x = b.CreateFMul(x, e.splat(spec.scale, lanes));
+                         if (spec.softcap)
+                           x = capped(x);
                          x = b.CreateSelect(mask(slot), x, least);
                          e.store(x, scoresAt(slot));
                          return {larger(most[0], x)};
@@ -210,7 +220,7 @@ void AttentionEmitter::emitSoftmax(Value *row, Value *begin, Value *end) {
         Value *alpha =
             emitExp(e, e.splat(b.CreateFSub(oldMaximum, maximum), e.lanes));
         Value *accumulator = rowAt(sumOffset, row, sumStride);
-        e.columns(spec.headDim, [&](Value *column, Value *mask) {
+        e.columns(valueDim, [&](Value *column, Value *mask) {
           Value *at = e.element(accumulator, column, 4);
           Value *x = e.loadFloats(ElementType::f32, at, e.lanes, mask);
           e.storeFloats(ElementType::f32, b.CreateFMul(x, alpha), at, mask);
@@ -229,7 +239,7 @@ void AttentionEmitter::emitValues(Value *row, Value *cache, Value *slot,
                                   Value *from, Value *to) {
   IRBuilder<> &b = e.b;
   Value *rows = e.index(group), *sums = rowAt(sumOffset, row, sumStride);
-  int64_t cacheRow = spec.headDim * blockBytes(spec.cache);
+  int64_t cacheRow = valueDim * blockBytes(spec.cache);
   auto add = [&](Value *at, Value *count) {
     Value *powers = e.element(rowAt(scoresOffset, row, scoresStride),
                               b.CreateAdd(slot, at), 4);
@@ -265,9 +275,10 @@ void AttentionEmitter::emitChunk(ArrayRef<Value *> arguments) {
   Paging pages = paging();
   Value *firstBlock = b.CreateUDiv(base, blockSize);
   auto cacheOf = [&](unsigned buffer, Value *number) {
+    int64_t bytes = buffer == 1 ? keyBytes : valueBytes;
     Value *block = pages.block(e, sequence, b.CreateAdd(firstBlock, number));
-    return e.offset(e.element(e.buffer(buffer), block, cacheBlockBytes),
-                    e.mul(head, cacheHeadBytes));
+    return e.offset(e.element(e.buffer(buffer), block, spec.kvHeads * bytes),
+                    e.mul(head, bytes));
   };
   Value *begin = b.CreateUDiv(unionBegin, blockSize);
   Value *end = e.ceilDiv(unionEnd, spec.blockSize);
@@ -324,19 +335,19 @@ void AttentionEmitter::emitChunk(ArrayRef<Value *> arguments) {
 void AttentionEmitter::emitRun(Value *head, Value *token, Value *sequence,
                                Value *position, Value *count) {
   IRBuilder<> &b = e.b;
-  int64_t rowElements = spec.heads * spec.headDim;
   Value *firstHead = e.mul(head, group);
-  auto rowOf = [&](unsigned buffer, ElementType element, Value *row) {
+  auto rowOf = [&](unsigned buffer, ElementType element, int64_t headDim,
+                   Value *row) {
     Value *at = b.CreateAdd(token, b.CreateUDiv(row, e.index(group)));
     Value *queryHead =
         b.CreateAdd(firstHead, b.CreateURem(row, e.index(group)));
-    int64_t bytes = blockBytes(element);
-    return e.element(e.element(e.buffer(buffer), at, rowElements * bytes),
-                     queryHead, spec.headDim * bytes);
+    int64_t bytes = headDim * blockBytes(element);
+    return e.element(e.element(e.buffer(buffer), at, spec.heads * bytes),
+                     queryHead, bytes);
   };
   Value *rows = e.mul(count, group);
   e.loop(e.index(0), rows, 1, [&](Value *row) {
-    Value *from = rowOf(0, spec.q, row);
+    Value *from = rowOf(0, spec.q, spec.headDim, row);
     Value *to = rowAt(qOffset, row, qStride);
     Value *sum = rowAt(sumOffset, row, sumStride);
     e.columns(spec.headDim, [&](Value *column, Value *mask) {
@@ -349,6 +360,8 @@ void AttentionEmitter::emitRun(Value *head, Value *token, Value *sequence,
         e.storeFloats(ElementType::f32,
                       b.CreateFMul(x, e.splat(spec.scale, e.lanes)),
                       e.element(to, column, 4), mask);
+    });
+    e.columns(valueDim, [&](Value *column, Value *mask) {
       e.storeFloats(ElementType::f32, e.splat(0.0, e.lanes),
                     e.element(sum, column, 4), mask);
     });
@@ -366,9 +379,9 @@ void AttentionEmitter::emitRun(Value *head, Value *token, Value *sequence,
 
   e.loop(e.index(0), rows, 1, [&](Value *row) {
     Value *from = rowAt(sumOffset, row, sumStride);
-    Value *to = rowOf(6, spec.out, row);
+    Value *to = rowOf(6, spec.out, valueDim, row);
     Value *total = e.load(e.f32, e.offset(rowAt(statsOffset, row, 8), 4));
-    e.columns(spec.headDim, [&](Value *column, Value *mask) {
+    e.columns(valueDim, [&](Value *column, Value *mask) {
       Value *x = e.loadFloats(ElementType::f32, e.element(from, column, 4),
                               e.lanes, mask);
       e.storeFloats(spec.out, b.CreateFDiv(x, e.splat(total, e.lanes)),

@@ -1,8 +1,8 @@
 //===- Rowwise.cpp - fused row-wise bodies --------------------------------===//
 //
 // A task is a block of rows; rows are computed one after the other. A body is
-// cut at norms and rotations, which need a whole row before they give a
-// number: what they read, and what rotations and grouped norms give, lies in
+// cut at norms, rotations and joins of heads, which do not give a column from
+// the same one: what they read, and what they give piecewise, lies in
 // scratch as f32, and everything between two cuts is one loop over columns
 // with the expression in registers. Sums have four chains by position, so
 // their order depends on the width alone.
@@ -54,6 +54,7 @@ private:
   void emitGroupedNorm(int op);
   int64_t emitAngles(const RowOp &op);
   void emitRope(int op);
+  void emitJoin(int op);
   void store(unsigned number, Value *column, Value *mask);
   void emitColumn(int op);
 
@@ -107,13 +108,15 @@ void RowwiseEmitter::planScratch() {
       slots[op] = reserve(spec.ops[op].width);
   };
   for (auto [number, op] : enumerate(spec.ops)) {
-    bool rope = op.kind == Kind::Rope;
-    if (!rope && !isNorm(number))
+    bool rope = op.kind == Kind::Rope, join = op.kind == Kind::JoinHeads;
+    if (!rope && !join && !isNorm(number))
       continue;
-    if (rope || op.groups > 1)
+    if (rope || join || op.groups > 1)
       reserveOp(number);
     if (op.interleaved || !isLoad(op.inputs[0]))
       reserveOp(op.inputs[0]);
+    if (join && !isLoad(op.inputs[1]))
+      reserveOp(op.inputs[1]);
     if (rope)
       angles.try_emplace(
           {op.index, op.inverseFrequencies},
@@ -180,6 +183,14 @@ Value *RowwiseEmitter::evalAfresh(int number, Value *column, Value *mask) {
     return emitSigmoid(e, in(0));
   case Kind::Tanh:
     return emitTanh(e, in(0));
+  case Kind::Clamp: {
+    // Comparisons are false for NaN.
+    Value *limit = e.splat(op.scalar, e.lanes);
+    Value *x = in(0);
+    x = b.CreateSelect(b.CreateFCmpOGT(x, limit), limit, x);
+    limit = e.splat(-op.scalar, e.lanes);
+    return b.CreateSelect(b.CreateFCmpOLT(x, limit), limit, x);
+  }
   case Kind::Slice:
     return eval(op.inputs[0], e.add(column, op.start), mask);
   case Kind::Cast:
@@ -188,9 +199,10 @@ Value *RowwiseEmitter::evalAfresh(int number, Value *column, Value *mask) {
   case Kind::LayerNorm:
     return normalized(op, stats[number], in(0), column, mask);
   case Kind::Rope:
+  case Kind::JoinHeads:
     break;
   }
-  llvm_unreachable("a rotation's result is kept in scratch");
+  llvm_unreachable("what is made piecewise is kept in scratch");
 }
 
 void RowwiseEmitter::store(unsigned number, Value *column, Value *mask) {
@@ -381,6 +393,11 @@ void RowwiseEmitter::emitRope(int number) {
           b.CreateFSub(b.CreateFMul(x, cosine), b.CreateFMul(y, sine));
       Value *rotatedY =
           b.CreateFAdd(b.CreateFMul(y, cosine), b.CreateFMul(x, sine));
+      if (op.magnitude != 1) {
+        Value *magnitude = e.splat(op.magnitude, e.lanes);
+        rotatedX = b.CreateFMul(rotatedX, magnitude);
+        rotatedY = b.CreateFMul(rotatedY, magnitude);
+      }
       Value *place = e.element(to, first, 4);
       if (!op.interleaved) {
         e.storeFloats(ElementType::f32, rotatedX, place, mask);
@@ -417,6 +434,30 @@ void RowwiseEmitter::emitColumn(int op) {
   evaluated.clear();
 }
 
+void RowwiseEmitter::emitJoin(int number) {
+  const RowOp &op = spec.ops[number];
+  int64_t first = spec.ops[op.inputs[0]].width / op.groups;
+  int64_t second = op.width / op.groups - first;
+  bool isOnePart = spec.ops[op.inputs[1]].width == second;
+  Value *to = e.offset(e.scratch, slots[number]);
+  e.loop(e.index(0), e.index(op.groups), 1, [&](Value *head) {
+    Value *start = e.mul(head, first + second);
+    auto copy = [&](int input, Value *from, Value *place, int64_t count) {
+      e.columns(count, [&](Value *column, Value *mask) {
+        evaluated.clear();
+        e.storeFloats(ElementType::f32,
+                      eval(input, e.b.CreateAdd(from, column), mask),
+                      e.element(to, e.b.CreateAdd(place, column), 4), mask);
+      });
+    };
+    copy(op.inputs[0], e.mul(head, first), start, first);
+    copy(op.inputs[1], isOnePart ? e.index(0) : e.mul(head, second),
+         e.add(start, first), second);
+  });
+  evaluated.clear();
+  kept[number] = true;
+}
+
 void RowwiseEmitter::emitRow() {
   columnValues.assign(spec.ops.size(), nullptr);
   kept.assign(spec.ops.size(), false);
@@ -435,15 +476,19 @@ void RowwiseEmitter::emitRow() {
     bases[number] = base;
   }
   for (auto [number, op] : enumerate(spec.ops)) {
-    bool rope = op.kind == Kind::Rope;
+    bool rope = op.kind == Kind::Rope, join = op.kind == Kind::JoinHeads;
     if (readsColumn(op))
       emitColumn(op.inputs[1]);
-    if (!rope && !isNorm(number))
+    if (!rope && !join && !isNorm(number))
       continue;
     if (slots[op.inputs[0]] >= 0)
       keep(op.inputs[0]);
+    if (join && slots[op.inputs[1]] >= 0)
+      keep(op.inputs[1]);
     if (rope)
       emitRope(number);
+    else if (join)
+      emitJoin(number);
     else if (op.groups > 1)
       emitGroupedNorm(number);
     else

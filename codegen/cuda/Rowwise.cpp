@@ -1,11 +1,12 @@
 //===- Rowwise.cpp - fused row-wise bodies --------------------------------===//
 //
 // A block takes a row; thread t its columns t, t + Threads, ... As on CPUs, a
-// body is cut at norms and rotations: what they read, unless it is a load, and
-// what rotations and grouped norms give, lies in shared memory as f32; between
-// two cuts there is one loop over columns. A norm of the whole row sums over
-// the block, one of groups has a warp for each group; both in a fixed order.
-// Reads each operand once or twice (then from L1), writes each result once.
+// body is cut at norms, rotations and joins of heads: what they read, unless it
+// is a load, and what they give piecewise, lies in shared memory as f32;
+// between two cuts there is one loop over columns. A norm of the whole row sums
+// over the block, one of groups has a warp for each group; both in a fixed
+// order. Reads each operand once or twice (then from L1), writes each result
+// once.
 //
 //===----------------------------------------------------------------------===//
 
@@ -61,6 +62,7 @@ private:
   void printGroupedNorm(int op);
   int64_t printAngles(const RowOp &op);
   void printRope(int op);
+  void printJoin(int op);
 
   raw_ostream &os;
   const RowwiseSpec &spec;
@@ -89,13 +91,13 @@ void RowwisePrinter::planShared() {
     return std::exchange(sharedFloats, sharedFloats + count);
   };
   for (auto [number, op] : enumerate(spec.ops)) {
-    bool rope = op.kind == Kind::Rope;
-    if (!rope && !isNorm(number))
+    bool rope = op.kind == Kind::Rope, join = op.kind == Kind::JoinHeads;
+    if (!rope && !join && !isNorm(number))
       continue;
-    int input = op.inputs[0];
-    if (!isLoad(input) && slots[input] < 0)
-      slots[input] = reserve(spec.ops[input].width);
-    if ((rope || op.groups > 1) && slots[number] < 0)
+    for (int input : ArrayRef(op.inputs).take_front(join ? 2 : 1))
+      if (!isLoad(input) && slots[input] < 0)
+        slots[input] = reserve(spec.ops[input].width);
+    if ((rope || join || op.groups > 1) && slots[number] < 0)
       slots[number] = reserve(op.width);
     AngleKey key = {op.index, op.inverseFrequencies};
     if (rope && !angles.count(key)) {
@@ -193,6 +195,10 @@ std::string RowwisePrinter::text(int number, const std::string &column) {
     return "sigmoid(" + in(0) + ")";
   case Kind::Tanh:
     return "tanhf(" + in(0) + ")";
+  case Kind::Clamp: {
+    std::string x = in(0), limit = f32Literal(op.scalar);
+    return formatv("({0} > {1} ? {1} : {0} < -{1} ? -{1} : {0})", x, limit);
+  }
   case Kind::Slice:
     return eval(op.inputs[0], formatv("({0} + {1})", column, op.start));
   case Kind::Cast:
@@ -210,9 +216,10 @@ std::string RowwisePrinter::text(int number, const std::string &column) {
     return x;
   }
   case Kind::Rope:
+  case Kind::JoinHeads:
     break;
   }
-  llvm_unreachable("a rotation's result is kept in shared memory");
+  llvm_unreachable("what is made piecewise is kept in shared memory");
 }
 
 void RowwisePrinter::store(unsigned number, const std::string &column) {
@@ -334,6 +341,8 @@ void RowwisePrinter::printRope(int number) {
   int64_t pairs = op.inverseFrequencies.size();
   int64_t headDim = op.width / op.groups;
   int64_t slot = printAngles(op);
+  std::string magnitude =
+      op.magnitude == 1 ? "" : f32Literal(op.magnitude) + " * ";
   loop(op.groups * pairs, "c", "threadIdx.x", "kThreads", [&] {
     int64_t step = op.interleaved ? 2 : 1;
     int64_t distance = op.interleaved ? 1 : pairs;
@@ -346,10 +355,11 @@ void RowwisePrinter::printRope(int number) {
                   "c % {1}];\n",
                   slot, pairs, slot + pairs)
        << indent
-       << formatv("{0} = {1} * cosine - {2} * sine;\n", kept(number, "i"), x, y)
+       << formatv("{0} = {3}({1} * cosine - {2} * sine);\n", kept(number, "i"),
+                  x, y, magnitude)
        << indent
-       << formatv("{0} = {2} * cosine + {1} * sine;\n", kept(number, "j"), x,
-                  y);
+       << formatv("{0} = {3}({2} * cosine + {1} * sine);\n", kept(number, "j"),
+                  x, y, magnitude);
   });
   int64_t rest = headDim - 2 * pairs;
   if (rest)
@@ -364,17 +374,41 @@ void RowwisePrinter::printRope(int number) {
   isKept[number] = true;
 }
 
+void RowwisePrinter::printJoin(int number) {
+  const RowOp &op = spec.ops[number];
+  int64_t first = spec.ops[op.inputs[0]].width / op.groups;
+  int64_t second = op.width / op.groups - first;
+  bool isOnePart = spec.ops[op.inputs[1]].width == second;
+  auto copy = [&](int input, int64_t count, int64_t offset, bool repeats) {
+    loop(op.groups * count, "c", "threadIdx.x", "kThreads", [&] {
+      os << indent
+         << formatv("int i = {0}, j = c / {1} * {2} + {3} + c % {1};\n",
+                    repeats ? formatv("c % {0}", count).str() : "c", count,
+                    first + second, offset);
+      std::string x = eval(input, "i");
+      os << indent << kept(number, "j") << " = " << x << ";\n";
+    });
+  };
+  copy(op.inputs[0], first, 0, false);
+  copy(op.inputs[1], second, first, isOnePart);
+  os << indent << "__syncthreads();\n";
+  isKept[number] = true;
+}
+
 void RowwisePrinter::printBody() {
   isKept.assign(spec.ops.size(), false);
   isStored.assign(spec.stores.size(), false);
   for (auto [number, op] : enumerate(spec.ops)) {
-    bool rope = op.kind == Kind::Rope;
-    if (!rope && !isNorm(number))
+    bool rope = op.kind == Kind::Rope, join = op.kind == Kind::JoinHeads;
+    if (!rope && !join && !isNorm(number))
       continue;
-    if (slots[op.inputs[0]] >= 0)
-      keep(op.inputs[0]);
+    for (int input : ArrayRef(op.inputs).take_front(join ? 2 : 1))
+      if (slots[input] >= 0)
+        keep(input);
     if (rope)
       printRope(number);
+    else if (join)
+      printJoin(number);
     else if (op.groups > 1)
       printGroupedNorm(number);
     else

@@ -48,7 +48,10 @@ void describeOp(raw_ostream &os, const RowOp &op) {
   interleave(
       op.inverseFrequencies, os,
       [&](double frequency) { os << format("%a", frequency); }, ",");
-  os << "])";
+  os << ']';
+  if (op.magnitude != 1)
+    os << " magnitude=" << format("%a", op.magnitude);
+  os << ')';
 }
 
 struct Describe {
@@ -111,8 +114,8 @@ struct Describe {
   }
   std::string operator()(const AttentionSpec &spec) const {
     std::string text;
-    FieldPrinter(text, "attention")
-        .field("heads", spec.heads)
+    FieldPrinter printer(text, "attention");
+    printer.field("heads", spec.heads)
         .field("kv_heads", spec.kvHeads)
         .field("head_dim", spec.headDim)
         .field("block_size", spec.blockSize)
@@ -121,6 +124,10 @@ struct Describe {
         .field("q", spec.q)
         .field("cache", spec.cache)
         .field("out", spec.out);
+    if (spec.valueWidth() != spec.headDim)
+      printer.field("value_dim", spec.valueDim);
+    if (spec.softcap)
+      printer.field("softcap", spec.softcap);
     return text;
   }
   std::string operator()(const RouteSpec &spec) const {

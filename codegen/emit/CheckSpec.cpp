@@ -97,6 +97,7 @@ struct CheckKind {
          {size("kv_heads", spec.kvHeads, 1 << 12),
           size("heads", spec.heads, 1 << 12),
           size("head_dim", spec.headDim, 1 << 12),
+          size("value_dim", spec.valueWidth(), 1 << 12),
           size("block_size", spec.blockSize, 1 << 12), floats("q", spec.q),
           floats("cache", spec.cache), floats("out", spec.out)})
       if (reason)
@@ -108,6 +109,8 @@ struct CheckKind {
       return no("block_size is {0}, no power of two", spec.blockSize);
     if (spec.window < 0)
       return no("window is {0}, expected 0 or more", spec.window);
+    if (!(spec.softcap >= 0))
+      return no("softcap is {0}, expected 0 or more", spec.softcap);
     return std::nullopt;
   }
   Reason operator()(const RouteSpec &spec) const {
@@ -225,6 +228,10 @@ Reason CheckKind::rowOp(const RowwiseSpec &spec, size_t number) const {
         inputWidth(1) == 1)
       return std::nullopt;
     return elementwise(2);
+  case Kind::Clamp:
+    if (!(op.scalar > 0))
+      return no("clamps to {0}, expected more than 0", op.scalar);
+    [[fallthrough]];
   case Kind::Scale:
   case Kind::Silu:
   case Kind::GeluTanh:
@@ -269,6 +276,17 @@ Reason CheckKind::rowOp(const RowwiseSpec &spec, size_t number) const {
     if (pairs < 1 || 2 * pairs > op.width / op.groups)
       return no("rotates {0} pairs of heads of {1}", pairs,
                 op.width / op.groups);
+    return std::nullopt;
+  }
+  case Kind::JoinHeads: {
+    if (Reason reason = count(2, 2))
+      return reason;
+    int64_t rest = op.width - inputWidth(0);
+    if (op.groups < 1 || inputWidth(0) % op.groups || rest < 1 ||
+        rest % op.groups ||
+        (inputWidth(1) != rest && inputWidth(1) != rest / op.groups))
+      return no("joins rows of {0} and {1} to {2} heads of {3} in all",
+                inputWidth(0), inputWidth(1), op.groups, op.width);
     return std::nullopt;
   }
   }

@@ -43,6 +43,7 @@ struct RowOp {
     SquaredRelu,
     Sigmoid,
     Tanh,
+    Clamp, // to [-scalar, scalar]; NaN stays
     Slice, // columns [start, start + width)
     Cast,  // rounds to `element` and back
     // Reductions over each of `groups` equal parts of the row; weight row is
@@ -52,6 +53,9 @@ struct RowOp {
     // Rotates pairs of each head by position: `groups` heads, operand `index`
     // holds positions (i32) by row.
     Rope,
+    // Of each of `groups` heads the columns of inputs[0], then those of
+    // inputs[1]; all heads get inputs[1] whole if it has one head's width.
+    JoinHeads,
   };
   Kind kind;
   std::vector<int> inputs = {};
@@ -60,12 +64,13 @@ struct RowOp {
   int64_t width = 0;
   int64_t start = 0;
   int64_t groups = 1;
-  double scalar = 0; // Scale: factor. Norms: epsilon.
+  double scalar = 0; // Scale: factor. Norms: epsilon. Clamp: limit.
   ElementType element = ElementType::f32;
   // Rope: frequency of pair i is inverseFrequencies[i] (rotary pairs of one
   // head; other columns pass), interleaved pairs (2i, 2i+1) or half-split.
   std::vector<double> inverseFrequencies = {};
   bool interleaved = false;
+  double magnitude = 1; // Rope: what turns is multiplied by it.
 
   friend bool operator==(const RowOp &, const RowOp &) = default;
 };
@@ -180,20 +185,26 @@ struct KvAppendSpec {
 
 /// Causal grouped-query attention over the paged cache: token t attends to
 /// positions [max(0, p - window + 1), p] of its sequence (window 0: no limit);
-/// softmax in f32; query head h reads cache head h / (heads / kvHeads).
+/// softmax in f32; query head h reads cache head h / (heads / kvHeads). Scores
+/// s become softcap * tanh(s / softcap) unless softcap is 0.
 /// Buffers: q [tokens, heads * headDim], keys, values, positions, seqOffsets,
-///   blockTable, out [tokens, heads * headDim].
+///   blockTable, out [tokens, heads * valueDim].
 /// Extents: tokens, seqs, blocks a row of blockTable.
 struct AttentionSpec {
   int64_t heads = 0;
   int64_t kvHeads = 0;
   int64_t headDim = 0;
+  int64_t valueDim = 0; // 0: as headDim.
   int64_t blockSize = 0;
   int64_t window = 0;
   double scale = 0;
+  double softcap = 0;
   ElementType q = ElementType::f32;
   ElementType cache = ElementType::f32;
   ElementType out = ElementType::f32;
+
+  int64_t valueWidth() const { return valueDim ? valueDim : headDim; }
+
   friend bool operator==(const AttentionSpec &,
                          const AttentionSpec &) = default;
 };

@@ -314,6 +314,16 @@ llvm::Error Binder::addRowOp(const Operation &inner, RowwiseSpec &spec) {
     row.element = inner.result().type().element();
     row.inputs = {inputOf(inner.operand(0))};
     break;
+  case OpKind::Clamp:
+    row.kind = RowOp::Kind::Clamp;
+    row.scalar = inner.attrs<ClampAttrs>().limit;
+    row.inputs = {inputOf(inner.operand(0))};
+    break;
+  case OpKind::JoinHeads:
+    row.kind = RowOp::Kind::JoinHeads;
+    row.groups = inner.attrs<JoinHeadsAttrs>().heads;
+    row.inputs = {inputOf(inner.operand(0)), inputOf(inner.operand(1))};
+    break;
   case OpKind::Slice:
     row.kind = RowOp::Kind::Slice;
     row.start = inner.attrs<SliceAttrs>().start;
@@ -337,6 +347,7 @@ llvm::Error Binder::addRowOp(const Operation &inner, RowwiseSpec &spec) {
     row.groups = attrs.heads;
     row.interleaved = attrs.interleaved;
     row.inverseFrequencies = attrs.inverseFrequencies;
+    row.magnitude = attrs.magnitude;
     row.inputs = {inputOf(inner.operand(0))};
     row.index = bufferOf(inner.operand(1));
     break;
@@ -397,9 +408,12 @@ llvm::Error Binder::attention() {
   spec.heads = attrs.heads;
   spec.kvHeads = keys.dim(1).constant();
   spec.headDim = keys.dim(2).constant();
+  int64_t valueDim = inner->operand(2).type().dim(3).constant();
+  spec.valueDim = valueDim == spec.headDim ? 0 : valueDim;
   spec.blockSize = keys.dim(3).constant();
   spec.window = attrs.window;
   spec.scale = attrs.scale;
+  spec.softcap = attrs.softcap;
   spec.q = inner->operand(0).type().element();
   spec.cache = keys.element();
   spec.out = result.type().element();

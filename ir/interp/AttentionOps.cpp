@@ -23,9 +23,26 @@ llvm::Error interp::runRope(OpRunner &r) {
         int64_t first = base + (attrs.interleaved ? 2 * i : i);
         int64_t second = base + (attrs.interleaved ? 2 * i + 1 : i + pairs);
         double a = x.row(t)[first], b = x.row(t)[second];
-        y.row(t)[first] = a * c - b * s;
-        y.row(t)[second] = a * s + b * c;
+        y.row(t)[first] = (a * c - b * s) * attrs.magnitude;
+        y.row(t)[second] = (a * s + b * c) * attrs.magnitude;
       }
+  return llvm::Error::success();
+}
+
+llvm::Error interp::runJoinHeads(OpRunner &r) {
+  const HostTensor &a = r.in(0), &b = r.in(1);
+  int64_t heads = r.op.attrs<JoinHeadsAttrs>().heads;
+  int64_t width = r.op.result().type().dim(1).constant();
+  int64_t first = a.dim(1) / heads, second = width / heads - first;
+  // Where b is one part, all heads take it.
+  int64_t step = b.dim(1) == second ? 0 : second;
+  HostTensor &y = r.makeFloats({a.dim(0), width});
+  for (int64_t t = 0; t < a.dim(0); ++t)
+    for (int64_t head = 0; head < heads; ++head) {
+      double *to = y.row(t) + head * (first + second);
+      std::copy_n(a.row(t) + head * first, first, to);
+      std::copy_n(b.row(t) + head * step, second, to + first);
+    }
   return llvm::Error::success();
 }
 
@@ -86,9 +103,9 @@ llvm::Error interp::runAttention(OpRunner &r) {
   const auto &attrs = r.op.attrs<AttentionAttrs>();
   const HostTensor &q = r.in(0), &keys = r.in(1), &values = r.in(2);
   int64_t kvHeads = keys.dim(1), dim = keys.dim(2), block = keys.dim(3);
-  int64_t group = attrs.heads / kvHeads;
+  int64_t group = attrs.heads / kvHeads, valueDim = values.dim(3);
   Paging paging(r, 3, keys.dim(0), block);
-  HostTensor &y = r.makeFloats(q.shape);
+  HostTensor &y = r.makeFloats({q.dim(0), attrs.heads * valueDim});
   for (int64_t t = 0; t < q.dim(0); ++t) {
     MOEC_ASSIGN(int64_t seq, paging.sequenceOf(t));
     int64_t last = paging.position(t);
@@ -97,6 +114,7 @@ llvm::Error interp::runAttention(OpRunner &r) {
     for (int64_t head = 0; head < attrs.heads; ++head) {
       const double *query = q.row(t) + head * dim;
       int64_t base = head / group * dim * block;
+      int64_t valueBase = head / group * valueDim * block;
       std::vector<double> scores;
       double highest = -INFINITY;
       for (int64_t p = begin; p <= last; ++p) {
@@ -104,7 +122,10 @@ llvm::Error interp::runAttention(OpRunner &r) {
         double score = 0;
         for (int64_t d = 0; d < dim; ++d)
           score += query[d] * keys.row(page)[base + d * block + p % block];
-        scores.push_back(score * attrs.scale);
+        score *= attrs.scale;
+        if (attrs.softcap)
+          score = attrs.softcap * std::tanh(score / attrs.softcap);
+        scores.push_back(score);
         highest = std::max(highest, scores.back());
       }
       double sum = 0;
@@ -112,10 +133,10 @@ llvm::Error interp::runAttention(OpRunner &r) {
         sum += score = std::exp(score - highest);
       for (int64_t p = begin; p <= last; ++p) {
         MOEC_ASSIGN(int64_t page, paging.blockOf(seq, p));
-        for (int64_t d = 0; d < dim; ++d)
-          y.row(t)[head * dim + d] +=
+        for (int64_t d = 0; d < valueDim; ++d)
+          y.row(t)[head * valueDim + d] +=
               scores[p - begin] / sum *
-              values.row(page)[base + p % block * dim + d];
+              values.row(page)[valueBase + p % block * valueDim + d];
       }
     }
   }

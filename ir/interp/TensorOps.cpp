@@ -57,6 +57,12 @@ llvm::Error interp::runActivation(OpRunner &r) {
 llvm::Error interp::runCast(OpRunner &r) {
   return map(r, [](double x) { return x; });
 }
+llvm::Error interp::runClamp(OpRunner &r) {
+  double limit = r.op.attrs<ClampAttrs>().limit;
+  return map(r, [&](double x) {
+    return x > limit ? limit : x < -limit ? -limit : x;
+  });
+}
 llvm::Error interp::runScale(OpRunner &r) {
   double factor = r.op.attrs<ScaleAttrs>().factor;
   return map(r, [&](double x) { return x * factor; });

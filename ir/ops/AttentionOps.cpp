@@ -24,6 +24,35 @@ llvm::Error verify::checkRope(const Operation &op) {
   return hasShape(op, op.result(), "a result", x.type().shape()); // C3
 }
 
+llvm::Error verify::checkJoinHeads(const Operation &op) {
+  Value a = op.operand(0), b = op.operand(1);
+  for (Value value : {a, b}) {
+    MOEC_TRY(isFloatTensor(op, value, "an operand")); // C1
+    MOEC_TRY(hasRank(op, value, "an operand", 2));
+    if (!value.type().dim(1).isConstant())
+      return opError(op) << "expects a constant number of columns, got "
+                         << value.type();
+  }
+  if (a.type().dim(0) != b.type().dim(0))
+    return opError(op) << "joins rows of " << a.type() << " and " << b.type();
+  int64_t heads = op.attrs<JoinHeadsAttrs>().heads;
+  int64_t first = a.type().dim(1).constant(),
+          second = b.type().dim(1).constant();
+  if (heads < 1 || first % heads) // C2
+    return opError(op) << "has " << heads << " heads, which do not divide "
+                       << a.type();
+  bool isOnePart = op.result().type().rank() == 2 &&
+                   op.result().type().dim(1) != Dim(first + second);
+  if (!isOnePart && second % heads)
+    return opError(op) << "has " << heads << " heads, which do not divide "
+                       << b.type();
+  std::optional<uint64_t> all = checkedMul(isOnePart ? heads : 1, second);
+  if (!all || *all > uint64_t(INT64_MAX - first))
+    return opError(op) << "makes rows that are too long";
+  return hasShape(op, op.result(), "a result", // C3
+                  {a.type().dim(0), Dim(first + int64_t(*all))});
+}
+
 /// The three operands that say where tokens live.
 static llvm::Error checkPaging(const Operation &op, unsigned first,
                                Dim tokens) {
@@ -68,10 +97,11 @@ llvm::Error verify::checkAttention(const Operation &op) {
   MOEC_TRY(hasRank(op, keys, "keys", 4));
   MOEC_TRY(hasRank(op, values, "values", 4));
   const TensorType &k = keys.type(), &v = values.type();
-  if (k.dim(0) != v.dim(0) || k.dim(1) != v.dim(1) || k.dim(2) != v.dim(3) ||
-      k.dim(3) != v.dim(2) || !k.dim(1).isConstant() || !k.dim(2).isConstant())
-    return opError(op) << "expects keys [blocks, heads, dim, block] and values "
-                          "[blocks, heads, block, dim], got "
+  if (k.dim(0) != v.dim(0) || k.dim(1) != v.dim(1) || k.dim(3) != v.dim(2) ||
+      !k.dim(1).isConstant() || !k.dim(2).isConstant() ||
+      !v.dim(3).isConstant())
+    return opError(op) << "expects keys [blocks, heads, headDim, block] and "
+                          "values [blocks, heads, block, valueDim], got "
                        << k << " and " << v;
   std::optional<uint64_t> width;
   if (attrs.heads >= 1)
@@ -82,9 +112,17 @@ llvm::Error verify::checkAttention(const Operation &op) {
   if (!k.dim(1).constant() || attrs.heads % k.dim(1).constant()) // C2
     return opError(op) << "has " << attrs.heads << " heads over "
                        << k.dim(1).constant() << " cache heads";
-  if (attrs.window < 0)
+  if (attrs.window < 0) // C5
     return opError(op) << "has window " << attrs.window
                        << ", expects 0 or more";
-  MOEC_TRY(checkPaging(op, 3, q.type().dim(0)));                  // C3
-  return hasShape(op, op.result(), "a result", q.type().shape()); // C4
+  if (!(attrs.softcap >= 0))
+    return opError(op) << "has softcap " << attrs.softcap
+                       << ", expects 0 or more";
+  MOEC_TRY(checkPaging(op, 3, q.type().dim(0))); // C3
+  width = checkedMul(attrs.heads, v.dim(3).constant());
+  if (!width)
+    return opError(op) << "has " << attrs.heads << " heads of "
+                       << v.dim(3).constant() << ", which are too long";
+  return hasShape(op, op.result(), "a result", // C4
+                  {q.type().dim(0), Dim(*width)});
 }

@@ -1,7 +1,7 @@
 //===- AttentionOps.h - rotary embedding, paged cache, attention ----------===//
 //
 // The cache of one layer is two states: keys [blocks, heads, headDim,
-// blockSize] and values [blocks, heads, blockSize, headDim], so that both sums
+// blockSize] and values [blocks, heads, blockSize, valueDim], so that both sums
 // of attention run over contiguous memory. A sequence s owns tokens
 // [seq_offsets[s], seq_offsets[s+1]); position p of it lives in block
 // block_table[s, p / blockSize], slot p % blockSize.
@@ -17,6 +17,7 @@ namespace moec {
 /// equal parts of a row, pair i by the angle position * inverse_frequencies[i].
 /// Pairs are (2i, 2i+1) if interleaved, else (i, i + pairs). Columns behind the
 /// first 2 * pairs of a head pass unchanged. Angles are computed in double.
+/// What turns is then multiplied by `magnitude`.
 ///
 ///   (C1) x is [tokens, heads * head_dim], positions i32 [tokens]
 ///   (C2) 2 * |inverse_frequencies| <= head_dim
@@ -25,11 +26,25 @@ struct RopeAttrs final : AttrsOf<RopeAttrs> {
   int64_t heads = 1;
   bool interleaved = false;
   std::vector<double> inverseFrequencies;
+  double magnitude = 1;
   template <typename V> void fields(V &v) {
     v.field("heads", heads);
     v.field("interleaved", interleaved);
     v.field("inverse_frequencies", inverseFrequencies);
+    v.field("magnitude", magnitude);
   }
+};
+
+/// `%y = join_heads %a, %b {heads = 4}`: of each of `heads` heads the columns
+/// of a, then those of b. Where b is one part, all heads get it.
+///
+///   (C1) a and b are float matrices of as many rows
+///   (C2) heads divide a's columns, and b's unless it is one part
+///   (C3) the result is [rows, a's columns + b's], or with b as one part
+///        [rows, a's columns + heads * b's]
+struct JoinHeadsAttrs final : AttrsOf<JoinHeadsAttrs> {
+  int64_t heads = 1;
+  template <typename V> void fields(V &v) { v.field("heads", heads); }
 };
 
 enum class CacheKind : unsigned { key, value };
@@ -54,20 +69,24 @@ struct KvAppendAttrs final : AttrsOf<KvAppendAttrs> {
 /// `%y = attention %q, %keys, %values, %positions, %seq_offsets, %block_table`:
 /// causal attention of each token to positions max(0, p - window + 1) .. p of
 /// its sequence (window 0: from 0); query head h reads cache head
-/// h / (heads / cache heads).
+/// h / (heads / cache heads). A score s counts as softcap * tanh(s / softcap)
+/// unless softcap is 0.
 ///
 ///   (C1) q is [tokens, heads * headDim]; keys and values as above
 ///   (C2) cache heads divide heads
 ///   (C3) positions, seq_offsets, block_table as for kv_append
-///   (C4) the result has the shape of q
+///   (C4) the result is [tokens, heads * valueDim]
+///   (C5) window and softcap are 0 or more
 struct AttentionAttrs final : AttrsOf<AttentionAttrs> {
   int64_t heads = 1;
   double scale = 1;
   int64_t window = 0;
+  double softcap = 0;
   template <typename V> void fields(V &v) {
     v.field("heads", heads);
     v.field("scale", scale);
     v.field("window", window);
+    v.field("softcap", softcap);
   }
 };
 

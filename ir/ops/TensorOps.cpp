@@ -15,6 +15,13 @@ llvm::Error verify::checkActivation(const Operation &op) {
   return elementwise(op);
 }
 llvm::Error verify::checkCast(const Operation &op) { return elementwise(op); }
+llvm::Error verify::checkClamp(const Operation &op) {
+  MOEC_TRY(elementwise(op));
+  double limit = op.attrs<ClampAttrs>().limit;
+  if (!(limit > 0)) // C3
+    return opError(op) << "has limit " << limit << ", expects more than 0";
+  return llvm::Error::success();
+}
 llvm::Error verify::checkScale(const Operation &op) { return elementwise(op); }
 
 static llvm::Error binary(const Operation &op) {

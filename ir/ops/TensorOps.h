@@ -51,6 +51,16 @@ struct ActivationAttrs final : AttrsOf<ActivationAttrs> {
 ///
 ///   (C1) x and the result are float tensors of one shape
 
+/// `%y = clamp %x {limit = 8.0}`: x held within [-limit, limit]; NaN stays.
+///
+///   (C1) x is a float tensor
+///   (C2) the result has the shape of x
+///   (C3) limit > 0
+struct ClampAttrs final : AttrsOf<ClampAttrs> {
+  double limit = 1;
+  template <typename V> void fields(V &v) { v.field("limit", limit); }
+};
+
 /// `%y = embedding @table, %index`: row index[t] of the table. An index outside
 /// the table is an error of the caller; the interpreter diagnoses it.
 ///

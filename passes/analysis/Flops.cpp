@@ -66,7 +66,8 @@ void CostCounter::attend(const Operation &op) {
   const auto &attrs = op.attrs<AttentionAttrs>();
   double seen = attrs.window ? std::min(attrs.window, context) : context;
   // Scores and the weighted sum of values: one product each.
-  flops += 2 * 2 * elements(op.operand(0).type()) * seen;
+  flops += 2 * seen *
+           (elements(op.operand(0).type()) + elements(op.result().type()));
 }
 
 void CostCounter::visitExperts(const Operation &op) {

@@ -318,8 +318,10 @@ static bool isRowwise(const Operation &op) {
   case OpKind::Activation:
   case OpKind::Add:
   case OpKind::Cast:
+  case OpKind::Clamp:
   case OpKind::Embedding:
   case OpKind::GatherRows:
+  case OpKind::JoinHeads:
   case OpKind::LayerNorm:
   case OpKind::MoeWeigh:
   case OpKind::Mul:

@@ -106,18 +106,21 @@ std::vector<T> attend(const AttentionSpec &spec, const Batch &batch,
           T(q.get((token * spec.heads + head) * spec.headDim + d)) *
           T(keys.get(cacheIndex(true, batch.slot(sequence, at), kvHead, d,
                                 spec.kvHeads, spec.headDim, spec.blockSize)));
-    scores.push_back(score * T(spec.scale));
+    score *= T(spec.scale);
+    if (spec.softcap)
+      score = T(spec.softcap) * std::tanh(score / T(spec.softcap));
+    scores.push_back(score);
     top = std::max(top, scores.back());
   }
-  std::vector<T> out(spec.headDim, T(0));
+  std::vector<T> out(spec.valueWidth(), T(0));
   for (T &score : scores)
     sum += score = std::exp(score - top);
-  for (int64_t d = 0; d < spec.headDim; ++d) {
+  for (int64_t d = 0; d < spec.valueWidth(); ++d) {
     for (int64_t at = first; at <= position; ++at)
-      out[d] +=
-          scores[at - first] *
-          T(values.get(cacheIndex(false, batch.slot(sequence, at), kvHead, d,
-                                  spec.kvHeads, spec.headDim, spec.blockSize)));
+      out[d] += scores[at - first] *
+                T(values.get(cacheIndex(false, batch.slot(sequence, at), kvHead,
+                                        d, spec.kvHeads, spec.valueWidth(),
+                                        spec.blockSize)));
     out[d] /= sum;
   }
   return out;
@@ -145,10 +148,10 @@ std::vector<uint8_t> checkAttention(AttentionSpec spec, const Batch &batch,
   Random random(8);
   Array keys =
       makeCache(true, spec.cache, batch, spec.kvHeads, spec.headDim, random);
-  Array values =
-      makeCache(false, spec.cache, batch, spec.kvHeads, spec.headDim, random);
-  int64_t width = spec.heads * spec.headDim;
-  Array q(spec.q, batch.tokens * width), out(spec.out, batch.tokens * width);
+  Array values = makeCache(false, spec.cache, batch, spec.kvHeads,
+                           spec.valueWidth(), random);
+  Array q(spec.q, batch.tokens * spec.heads * spec.headDim),
+      out(spec.out, batch.tokens * spec.heads * spec.valueWidth());
   q.fillNormal(random, 1.5);
   out.fillBytes(0xFF);
   compiled(spec, level)
@@ -215,6 +218,31 @@ TEST_P(AttentionTest, KeepsToItsWindow) {
     AttentionSpec spec = makeSpec(4, 2, 16, 16);
     spec.window = window;
     checkAttention(spec, Batch({{0, 140}, {250, 1}}, 16), GetParam());
+  }
+}
+
+// Heads of values may be shorter or longer than those of keys.
+TEST_P(AttentionTest, TakesValuesOfAnotherSize) {
+  MOEC_SKIP_UNLESS_HOST_RUNS(GetParam());
+  for (auto [headDim, valueDim] :
+       {std::pair(24, 16), std::pair(12, 40), std::pair(16, 3)}) {
+    AttentionSpec spec = makeSpec(4, 2, headDim, 16);
+    spec.valueDim = valueDim;
+    checkAttention(spec, Batch({{0, 150}, {70, 1}}, 16), GetParam());
+    spec.cache = spec.q = spec.out = ElementType::bf16;
+    checkAttention(spec, Batch({{3, 40}, {130, 1}}, 16), GetParam());
+  }
+}
+
+TEST_P(AttentionTest, CapsScores) {
+  MOEC_SKIP_UNLESS_HOST_RUNS(GetParam());
+  for (double softcap : {0.5, 2.0, 50.0}) {
+    AttentionSpec spec = makeSpec(4, 2, 16, 16);
+    spec.softcap = softcap;
+    spec.scale = 1;
+    checkAttention(spec, Batch({{0, 140}, {250, 1}}, 16), GetParam());
+    spec.window = 20;
+    checkAttention(spec, Batch({{30, 40}, {99, 1}}, 16), GetParam());
   }
 }
 

@@ -83,6 +83,10 @@ template <typename T> struct Interpreter {
         rope(op, row, out);
         continue;
       }
+      if (op.kind == Kind::JoinHeads) {
+        join(op, out);
+        continue;
+      }
       for (int64_t column = 0; column < op.width; ++column)
         out[column] = element(op, row, column);
     }
@@ -133,6 +137,10 @@ template <typename T> struct Interpreter {
       return 1 / (1 + std::exp(-in(0)));
     case Kind::Tanh:
       return std::tanh(in(0));
+    case Kind::Clamp:
+      return in(0) > T(op.scalar)    ? T(op.scalar)
+             : in(0) < -T(op.scalar) ? -T(op.scalar)
+                                     : in(0);
     case Kind::Slice:
       return values[op.inputs[0]][op.start + column];
     case Kind::Cast:
@@ -176,9 +184,20 @@ template <typename T> struct Interpreter {
         int64_t i = head * headDim + (op.interleaved ? 2 * pair : pair);
         int64_t j = op.interleaved ? i + 1 : i + pairs;
         T x = out[i], y = out[j];
-        out[i] = x * cosine - y * sine;
-        out[j] = y * cosine + x * sine;
+        out[i] = (x * cosine - y * sine) * T(op.magnitude);
+        out[j] = (y * cosine + x * sine) * T(op.magnitude);
       }
+  }
+  void join(const RowOp &op, std::vector<T> &out) {
+    const std::vector<T> &a = values[op.inputs[0]], &b = values[op.inputs[1]];
+    size_t first = a.size() / op.groups, all = op.width / op.groups;
+    for (size_t column = 0; column < out.size(); ++column) {
+      size_t head = column / all, at = column % all;
+      bool isOnePart = b.size() == all - first;
+      out[column] =
+          at < first ? a[head * first + at]
+                     : b[at - first + (isOnePart ? 0 : head * (all - first))];
+    }
   }
 };
 
@@ -254,12 +273,76 @@ TEST_P(RowwiseTest, ComputesEachElementwiseOperation) {
       body.store(body.unary(kind, a));
     body.store(body.op(
         {.kind = Kind::Scale, .inputs = {b}, .width = width, .scalar = 0.125}));
+    body.store(body.op(
+        {.kind = Kind::Clamp, .inputs = {a}, .width = width, .scalar = 1.5}));
     body.store(body.op({.kind = Kind::Cast,
                         .inputs = {b},
                         .width = width,
                         .element = ElementType::bf16}));
     checkRowwise(body.spec, {&x, &y}, kRows, GetParam());
   }
+}
+
+// NaN compares with nothing, so no limit takes its place.
+TEST_P(RowwiseTest, ClampKeepsNaN) {
+  MOEC_SKIP_UNLESS_HOST_RUNS(GetParam());
+  Array x(ElementType::f32, 3), out(ElementType::f32, 3);
+  x.set(0, NAN);
+  x.set(1, INFINITY);
+  x.set(2, -INFINITY);
+  Body body;
+  int a = body.load(body.operand(ElementType::f32), 3);
+  body.store(
+      body.op({.kind = Kind::Clamp, .inputs = {a}, .width = 3, .scalar = 2}));
+  compiled(body.spec, GetParam()).run({&x, &out}, {1});
+  EXPECT_TRUE(std::isnan(out.get(0)));
+  EXPECT_EQ(out.get(1), 2);
+  EXPECT_EQ(out.get(2), -2);
+}
+
+// Latent attention: a part of each head turns, and keys share that part. Joins
+// read loads, sums, rotations and slices, and what reads them is a store, a
+// norm or a sum.
+TEST_P(RowwiseTest, JoinsPartsOfHeads) {
+  MOEC_SKIP_UNLESS_HOST_RUNS(GetParam());
+  for (auto [heads, first, second] :
+       {std::tuple(1, 5, 3), std::tuple(3, 16, 8), std::tuple(4, 7, 18)})
+    for (double magnitude : {1.0, 1.25}) {
+      int64_t all = heads * (first + second);
+      Array a = normalArray(ElementType::f32, kRows * heads * first);
+      Array b = normalArray(ElementType::bf16, kRows * heads * second);
+      Array one = normalArray(ElementType::f32, kRows * second);
+      Array gain = normalArray(ElementType::f32, all);
+      Array positions(ElementType::i32, kRows);
+      for (int64_t row = 0; row < kRows; ++row)
+        positions.set(row, double(3 * row));
+      Body body;
+      int left = body.load(body.operand(ElementType::f32), heads * first);
+      int right = body.load(body.operand(ElementType::bf16), heads * second);
+      int part = body.load(body.operand(ElementType::f32), second);
+      int weight = body.loadRow(body.operand(ElementType::f32), all);
+      int at = body.operand(ElementType::i32);
+      auto join = [&](int x, int y) {
+        return body.op({.kind = Kind::JoinHeads,
+                        .inputs = {x, y},
+                        .width = all,
+                        .groups = heads});
+      };
+      int plain = join(left, right);
+      body.store(plain);
+      int turned = body.op({.kind = Kind::Rope,
+                            .inputs = {part},
+                            .index = at,
+                            .width = second,
+                            .inverseFrequencies = {0.7},
+                            .magnitude = magnitude});
+      int shared = join(body.binary(Kind::Add, left, left), turned);
+      body.store(shared, ElementType::bf16);
+      body.store(body.norm(Kind::RmsNorm, {shared, weight}));
+      body.store(body.binary(Kind::Add, plain, shared));
+      checkRowwise(body.spec, {&a, &b, &one, &gain, &positions}, kRows,
+                   GetParam());
+    }
 }
 
 TEST_P(RowwiseTest, ConvertsBetweenElementTypes) {
