@@ -168,3 +168,40 @@ RowwiseSpec test::fusedSpec(bool interleaved) {
   spec.stores.push_back({int(spec.ops.size()) - 1, ElementType::f16});
   return spec;
 }
+
+RowwiseSpec test::latentSpec() {
+  using Kind = RowOp::Kind;
+  constexpr int64_t heads = 3, plain = 24, turned = 10;
+  constexpr int64_t all = heads * (plain + turned);
+  RowwiseSpec spec;
+  spec.operands = {{ElementType::f32},
+                   {ElementType::bf16},
+                   {ElementType::f32},
+                   {ElementType::i32}};
+  spec.ops = {
+      {.kind = Kind::Load, .buffer = 0, .width = heads * plain},
+      {.kind = Kind::Load, .buffer = 1, .width = heads * turned},
+      {.kind = Kind::Load, .buffer = 2, .width = turned},
+      {.kind = Kind::Clamp,
+       .inputs = {0},
+       .width = heads * plain,
+       .scalar = 0.75},
+      {.kind = Kind::Rope,
+       .inputs = {1},
+       .index = 3,
+       .width = heads * turned,
+       .groups = heads,
+       .inverseFrequencies = {1, 0.5, 0.25, 0.125},
+       .magnitude = 1.25},
+      {.kind = Kind::JoinHeads,
+       .inputs = {3, 4},
+       .width = all,
+       .groups = heads},
+      {.kind = Kind::JoinHeads,
+       .inputs = {0, 2},
+       .width = all,
+       .groups = heads},
+      {.kind = Kind::Add, .inputs = {5, 6}, .width = all}};
+  spec.stores = {{5, ElementType::f32}, {7, ElementType::bf16}};
+  return spec;
+}

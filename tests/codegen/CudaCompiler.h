@@ -19,5 +19,7 @@ kernel::RowwiseSpec normSpec(ElementType element, int64_t width,
                              kernel::RowOp::Kind kind);
 /// Query and key normed and rotated by head; then every elementwise operation.
 kernel::RowwiseSpec fusedSpec(bool interleaved);
+/// Parts of heads, clamped and turned, joined: each its own, and one for all.
+kernel::RowwiseSpec latentSpec();
 
 } // namespace moec::test

@@ -84,6 +84,7 @@ std::vector<AnySpec> everySpec() {
   }
   for (bool interleaved : {false, true})
     specs.push_back(fusedSpec(interleaved));
+  specs.push_back(latentSpec());
   using Score = RouteSpec::Score;
   using Renorm = RouteSpec::Renorm;
   for (auto [score, renorm] : {std::pair(Score::Softmax, Renorm::None),
