@@ -21,7 +21,7 @@ public:
       : module(module), file(file), checkpoint(checkpoint) {}
 
   llvm::Error add(const WeightEntry &entry);
-  llvm::Error addBanks(int64_t layers, int64_t experts);
+  llvm::Error addBanks(int64_t layer, int64_t experts);
 
 private:
   Module &module;
@@ -36,6 +36,38 @@ static llvm::Expected<ExprRef> apply(ExprKind kind, std::vector<ExprRef> args,
   return Expr::make(kind, std::move(args),
                     std::make_unique<Attrs>(std::move(attrs)), nullptr, nullptr,
                     loc);
+}
+
+static std::vector<int64_t> shapeOf(const Expr &expr) {
+  std::vector<int64_t> shape;
+  for (const Dim &dim : expr.type.shape())
+    shape.push_back(dim.constant());
+  return shape;
+}
+
+static llvm::Expected<ExprRef> sliceHeads(ExprRef expr, const WeightStep &step,
+                                          const Location &loc) {
+  ShapeAttrs apart, together;
+  together.shape = apart.shape = shapeOf(*expr);
+  apart.shape.insert(apart.shape.begin(), step.heads);
+  apart.shape[1] /= step.heads;
+  MOEC_ASSIGN(expr, apply(ExprKind::Reshape, {expr}, apart, loc));
+  SliceExprAttrs slice;
+  slice.axis = 1;
+  slice.start = step.begin;
+  slice.size = step.end - step.begin;
+  MOEC_ASSIGN(expr, apply(ExprKind::Slice, {expr}, slice, loc));
+  together.shape[0] = step.heads * slice.size;
+  return apply(ExprKind::Reshape, {expr}, together, loc);
+}
+
+static llvm::Expected<ExprRef> addConstant(ExprRef expr, double value,
+                                           const Location &loc) {
+  FillAttrs attrs;
+  attrs.shape = shapeOf(*expr);
+  attrs.value = value;
+  MOEC_ASSIGN(ExprRef constant, apply(ExprKind::Fill, {}, attrs, loc));
+  return apply(ExprKind::Add, {expr, constant}, NoAttrs(), loc);
 }
 
 llvm::Error WeightImporter::add(const WeightEntry &entry) {
@@ -67,6 +99,21 @@ llvm::Error WeightImporter::add(const WeightEntry &entry) {
       MOEC_ASSIGN(expr, apply(ExprKind::Reshape, {expr}, attrs, loc));
       break;
     }
+    case WeightStep::Kind::unsqueeze: {
+      ShapeAttrs attrs;
+      attrs.shape.push_back(1);
+      llvm::append_range(attrs.shape, shapeOf(*expr));
+      MOEC_ASSIGN(expr, apply(ExprKind::Reshape, {expr}, attrs, loc));
+      break;
+    }
+    case WeightStep::Kind::headSlice: {
+      MOEC_ASSIGN(expr, sliceHeads(expr, step, loc));
+      break;
+    }
+    case WeightStep::Kind::offset: {
+      MOEC_ASSIGN(expr, addConstant(expr, step.offset, loc));
+      break;
+    }
     case WeightStep::Kind::transpose: {
       MOEC_ASSIGN(expr, apply(ExprKind::Transpose, {expr}, NoAttrs(), loc));
       break;
@@ -88,27 +135,25 @@ llvm::Error WeightImporter::add(const WeightEntry &entry) {
 }
 
 /// Banks of the experts that a checkpoint stores one by one.
-llvm::Error WeightImporter::addBanks(int64_t layers, int64_t experts) {
-  for (int64_t layer = 0; layer < layers; ++layer)
-    for (const char *matrix : {"gate", "up", "down"}) {
-      std::string base = "layers." + std::to_string(layer) + ".moe.";
-      std::vector<ExprRef> parts;
-      for (int64_t expert = 0; expert < experts; ++expert) {
-        std::string name =
-            base + "experts." + std::to_string(expert) + "." + matrix;
-        Weight *weight = module.findWeight(name);
-        if (!weight)
-          return error(Location::inFile(checkpoint.path))
-                 << "has no weight '" << name << "'";
-        MOEC_ASSIGN(ExprRef ref,
-                    Expr::make(ExprKind::Ref, {}, nullptr, weight));
-        parts.push_back(std::move(ref));
-      }
-      MOEC_ASSIGN(ExprRef bank,
-                  Expr::make(ExprKind::Stack, std::move(parts), nullptr));
-      module.addWeight(base + matrix, bank,
-                       Location::ofObject("model." + base + matrix));
+llvm::Error WeightImporter::addBanks(int64_t layer, int64_t experts) {
+  std::string base = "layers." + std::to_string(layer) + ".moe.";
+  for (const char *matrix : {"gate", "up", "down"}) {
+    std::vector<ExprRef> parts;
+    for (int64_t expert = 0; expert < experts; ++expert) {
+      std::string name =
+          base + "experts." + std::to_string(expert) + "." + matrix;
+      Weight *weight = module.findWeight(name);
+      if (!weight)
+        return error(Location::inFile(checkpoint.path))
+               << "has no weight '" << name << "'";
+      MOEC_ASSIGN(ExprRef ref, Expr::make(ExprKind::Ref, {}, nullptr, weight));
+      parts.push_back(std::move(ref));
     }
+    MOEC_ASSIGN(ExprRef bank,
+                Expr::make(ExprKind::Stack, std::move(parts), nullptr));
+    module.addWeight(base + matrix, bank,
+                     Location::ofObject("model." + base + matrix));
+  }
   return llvm::Error::success();
 }
 
@@ -165,6 +210,24 @@ static void readLineage(const Config &settings, Module &module) {
       add(key, member.value);
 }
 
+static void chooseRotaryFactors(ModelConfig &config, bool longContext,
+                                std::vector<std::string> &warnings) {
+  RopeConfig &rope = config.rope;
+  if (rope.scaling != RopeConfig::Scaling::longrope ||
+      config.context <= rope.originalContext)
+    return;
+  if (longContext) {
+    rope.divisors = rope.longDivisors;
+    return;
+  }
+  warnings.push_back(
+      "the context is " + std::to_string(rope.originalContext) +
+      " tokens, up to which the short rotary factors hold; --long-context "
+      "takes the long ones and " +
+      std::to_string(config.context) + " tokens");
+  config.context = rope.originalContext;
+}
+
 llvm::Expected<ImportedModel> moec::importModel(llvm::StringRef path,
                                                 const ImportOptions &options) {
   MOEC_ASSIGN(Checkpoint checkpoint, openModel(path));
@@ -173,6 +236,7 @@ llvm::Expected<ImportedModel> moec::importModel(llvm::StringRef path,
   llvm::append_range(result.warnings, checkpoint.warnings);
   llvm::append_range(result.warnings, read.warnings);
   ModelConfig &config = read.config;
+  chooseRotaryFactors(config, options.longContext, result.warnings);
   MOEC_ASSIGN(WeightMap map,
               WeightMap::create(checkpoint, config, RotaryLayout::halfSplit));
   llvm::append_range(result.warnings, map.warnings());
@@ -190,7 +254,9 @@ llvm::Expected<ImportedModel> moec::importModel(llvm::StringRef path,
   for (const WeightEntry &entry : map.entries())
     MOEC_TRY(importer.add(entry));
   if (config.moe)
-    MOEC_TRY(importer.addBanks(config.layers, config.moe->experts));
+    for (int64_t layer = 0; layer < config.layers; ++layer)
+      if (config.isMoe(layer))
+        MOEC_TRY(importer.addBanks(layer, config.moe->experts));
   MOEC_TRY(buildDecoder(module, config, options.decoder));
   readLineage(checkpoint.config, module);
 

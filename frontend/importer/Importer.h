@@ -13,6 +13,10 @@ namespace moec {
 struct ImportOptions {
   /// A tokenizer file or folder, for models that bring none.
   std::string tokenizer;
+  /// longrope has two sets of rotary factors, and a program holds one: those
+  /// for sequences up to the context before the scaling, which then is the
+  /// context, or (if this is set) those for longer ones, for all sequences.
+  bool longContext = false;
   DecoderOptions decoder;
 };
 

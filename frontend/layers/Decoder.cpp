@@ -36,12 +36,21 @@ private:
   llvm::Expected<Value> weight(const llvm::Twine &name) const;
   llvm::Expected<Value> linear(Value x, const llvm::Twine &name, bool biased);
   llvm::Expected<Value> norm(Value x, const llvm::Twine &name);
-  llvm::Expected<Value> headNorm(Value x, const llvm::Twine &name,
-                                 int64_t heads);
+  llvm::Expected<Value> rmsNorm(Value x, const llvm::Twine &name,
+                                double epsilon, int64_t groups = 1);
   llvm::Expected<Value> attention(Value x, int64_t layer);
+  llvm::Error project(Value x, const std::string &base, Value &q, Value &k,
+                      Value &v);
+  llvm::Error expandLatents(Value x, const std::string &base, Value &q,
+                            Value &k, Value &v);
+  llvm::Error addLayer(Value &x, int64_t layer);
   llvm::Expected<Value> ffn(Value x, int64_t layer);
   llvm::Expected<Value> experts(Value x, int64_t layer);
   Value add(Value a, Value c) { return b.make(OpKind::Add, {a, c}, a.type()); }
+  Value scale(Value x, double factor);
+  Value softcap(Value x, double cap);
+  Value clip(Value x);
+  Value joinHeads(Value a, Value c);
   Value rope(Value x, int64_t heads);
   Value append(Value cache, Value x, CacheKind kind);
   ActivationFn activation() const;
@@ -102,10 +111,10 @@ void DecoderBuilder::addArguments() {
         "kv.k" + suffix, StateKind::kv,
         TensorType({blocks, config.kvHeads, config.headDim, options.blockSize},
                    ElementType::f32));
-    addState(
-        "kv.v" + suffix, StateKind::kv,
-        TensorType({blocks, config.kvHeads, options.blockSize, config.headDim},
-                   ElementType::f32));
+    addState("kv.v" + suffix, StateKind::kv,
+             TensorType({blocks, config.kvHeads, options.blockSize,
+                         config.valueWidth()},
+                        ElementType::f32));
   }
 }
 
@@ -170,13 +179,47 @@ llvm::Expected<Value> DecoderBuilder::norm(Value x, const llvm::Twine &name) {
   return b.make(OpKind::LayerNorm, {x, gain, bias}, x.type(), attrs);
 }
 
-llvm::Expected<Value> DecoderBuilder::headNorm(Value x, const llvm::Twine &name,
-                                               int64_t heads) {
+llvm::Expected<Value> DecoderBuilder::rmsNorm(Value x, const llvm::Twine &name,
+                                              double epsilon, int64_t groups) {
   MOEC_ASSIGN(Value gain, weight(name));
   RmsNormAttrs attrs;
-  attrs.epsilon = config.normEps;
-  attrs.groups = heads;
+  attrs.epsilon = epsilon;
+  attrs.groups = groups;
   return b.make(OpKind::RmsNorm, {x, gain}, x.type(), attrs);
+}
+
+Value DecoderBuilder::scale(Value x, double factor) {
+  if (factor == 1)
+    return x;
+  ScaleAttrs attrs;
+  attrs.factor = factor;
+  return b.make(OpKind::Scale, {x}, x.type(), attrs);
+}
+
+/// cap * tanh(x / cap).
+Value DecoderBuilder::softcap(Value x, double cap) {
+  if (!cap)
+    return x;
+  ActivationAttrs attrs;
+  attrs.fn = ActivationFn::tanh;
+  x = b.make(OpKind::Activation, {scale(x, 1 / cap)}, x.type(), attrs);
+  return scale(x, cap);
+}
+
+Value DecoderBuilder::clip(Value x) {
+  if (!config.clipQkv)
+    return x;
+  ClampAttrs attrs;
+  attrs.limit = config.clipQkv;
+  return b.make(OpKind::Clamp, {x}, x.type(), attrs);
+}
+
+/// Heads of the size of q's, from their parts.
+Value DecoderBuilder::joinHeads(Value a, Value c) {
+  JoinHeadsAttrs attrs;
+  attrs.heads = config.heads;
+  return b.make(OpKind::JoinHeads, {a, c}, rows(config.heads * config.headDim),
+                attrs);
 }
 
 Value DecoderBuilder::rope(Value x, int64_t heads) {
@@ -184,6 +227,7 @@ Value DecoderBuilder::rope(Value x, int64_t heads) {
   attrs.heads = heads;
   attrs.interleaved = config.rope.interleaved;
   attrs.inverseFrequencies = config.rope.frequencies();
+  attrs.magnitude = config.rope.magnitude;
   return b.make(OpKind::Rope, {x, positions}, x.type(), attrs);
 }
 
@@ -198,19 +242,59 @@ Value DecoderBuilder::append(Value cache, Value x, CacheKind kind) {
   return states[cache.state()] = next;
 }
 
-llvm::Expected<Value> DecoderBuilder::attention(Value x, int64_t layer) {
-  std::string base = "layers." + std::to_string(layer) + ".attn";
-  at("model." + base);
-  MOEC_ASSIGN(Value q, linear(x, base + ".q", config.qkvBias));
-  MOEC_ASSIGN(Value k, linear(x, base + ".k", config.qkvBias));
-  MOEC_ASSIGN(Value v, linear(x, base + ".v", config.qkvBias));
+/// One row of heads each for q, k and v.
+llvm::Error DecoderBuilder::project(Value x, const std::string &base, Value &q,
+                                    Value &k, Value &v) {
+  MOEC_ASSIGN(q, linear(x, base + ".q", config.qkvBias));
+  MOEC_ASSIGN(k, linear(x, base + ".k", config.qkvBias));
+  MOEC_ASSIGN(v, linear(x, base + ".v", config.qkvBias));
   if (config.qkNorm != QkNorm::none) {
-    MOEC_ASSIGN(q, headNorm(q, base + ".q_norm", config.heads));
-    MOEC_ASSIGN(k, headNorm(k, base + ".k_norm", config.kvHeads));
+    bool isPerHead = config.qkNorm == QkNorm::head;
+    MOEC_ASSIGN(q, rmsNorm(q, base + ".q_norm", config.normEps,
+                           isPerHead ? config.heads : 1));
+    MOEC_ASSIGN(k, rmsNorm(k, base + ".k_norm", config.normEps,
+                           isPerHead ? config.kvHeads : 1));
   }
+  q = clip(q);
+  k = clip(k);
+  v = clip(v);
   if (config.position == PositionKind::rotary) {
     q = rope(q, config.heads);
     k = rope(k, config.kvHeads);
+  }
+  return llvm::Error::success();
+}
+
+/// The same from latents: a head of q and k is a plain part and one that turns,
+/// and all heads of k share the latter. The cache holds k and v, not latents.
+llvm::Error DecoderBuilder::expandLatents(Value x, const std::string &base,
+                                          Value &q, Value &k, Value &v) {
+  const MlaConfig &mla = *config.mla;
+  Value from = x;
+  if (mla.qRank) {
+    MOEC_ASSIGN(from, linear(x, base + ".q_a", config.qkvBias));
+    MOEC_ASSIGN(from, rmsNorm(from, base + ".q_a_norm", mla.normEps));
+  }
+  MOEC_ASSIGN(q, linear(from, base + ".q_nope", false));
+  MOEC_ASSIGN(Value turned, linear(from, base + ".q_rope", false));
+  MOEC_ASSIGN(Value latent, linear(x, base + ".kv_a", config.qkvBias));
+  MOEC_ASSIGN(Value shared, linear(x, base + ".k_rope", config.qkvBias));
+  MOEC_ASSIGN(latent, rmsNorm(latent, base + ".kv_a_norm", mla.normEps));
+  MOEC_ASSIGN(k, linear(latent, base + ".k_nope", false));
+  MOEC_ASSIGN(v, linear(latent, base + ".v", false));
+  q = joinHeads(q, rope(turned, config.heads));
+  k = joinHeads(k, rope(shared, 1));
+  return llvm::Error::success();
+}
+
+llvm::Expected<Value> DecoderBuilder::attention(Value x, int64_t layer) {
+  std::string base = "layers." + std::to_string(layer) + ".attn";
+  at("model." + base);
+  Value q, k, v;
+  if (config.mla) {
+    MOEC_TRY(expandLatents(x, base, q, k, v));
+  } else {
+    MOEC_TRY(project(x, base, q, k, v));
   }
   std::string suffix = "." + std::to_string(layer);
   Value keys =
@@ -221,9 +305,10 @@ llvm::Expected<Value> DecoderBuilder::attention(Value x, int64_t layer) {
   attrs.heads = config.heads;
   attrs.scale = config.attentionScale;
   attrs.window = config.windows.empty() ? 0 : config.windows[layer];
+  attrs.softcap = config.attentionSoftcap;
   Value mixed = b.make(OpKind::Attention,
                        {q, keys, values, positions, seqOffsets, blockTable},
-                       q.type(), attrs);
+                       rows(config.heads * config.valueWidth()), attrs);
   return linear(mixed, base + ".o", config.outBias);
 }
 
@@ -250,17 +335,60 @@ llvm::Expected<Value> DecoderBuilder::experts(Value x, int64_t layer) {
   std::string base = "layers." + std::to_string(layer) + ".moe";
   at("model." + base);
   const MoeConfig &moe = *config.moe;
-  MOEC_ASSIGN(Value router, weight(base + ".router"));
-  MOEC_ASSIGN(Value gate, weight(base + ".gate"));
-  MOEC_ASSIGN(Value up, weight(base + ".up"));
-  MOEC_ASSIGN(Value down, weight(base + ".down"));
+  MoeWeights weights;
+  MOEC_ASSIGN(weights.router, weight(base + ".router"));
+  if (moe.routerBias) {
+    MOEC_ASSIGN(weights.routerBias, weight(base + ".router.bias"));
+  }
+  if (moe.selectBias) {
+    MOEC_ASSIGN(weights.selectBias, weight(base + ".select_bias"));
+  }
+  for (const char *matrix : {".gate", ".up", ".down"}) {
+    if (!config.gatedFfn && llvm::StringRef(matrix) == ".gate")
+      continue;
+    MOEC_ASSIGN(Value bank, weight(base + matrix));
+    weights.experts.push_back(bank);
+    if (!moe.sharedFfn)
+      continue;
+    MOEC_ASSIGN(Value shared, weight(base + ".shared" + matrix));
+    weights.shared.push_back(shared);
+  }
+  if (moe.sharedGate) {
+    MOEC_ASSIGN(weights.sharedRouter, weight(base + ".shared.router"));
+  }
   FfnAttrs attrs;
   attrs.fn = activation();
+  attrs.gated = config.gatedFfn;
   MoeBlock block =
-      buildMoeBlock(b, module, program, x, {router, {}, {gate, up, down}},
-                    moe.route, attrs, layer);
+      buildMoeBlock(b, module, program, x, weights, moe.route, attrs, layer);
   states[block.counts] = block.counted;
   return block.output;
+}
+
+llvm::Error DecoderBuilder::addLayer(Value &x, int64_t layer) {
+  std::string base = "layers." + std::to_string(layer);
+  bool hasBefore = config.normPlace != NormPlace::after;
+  bool hasAfter = config.normPlace != NormPlace::before;
+  // x += f(x), with the norms that the family has around f.
+  auto addBranch = [&](const std::string &name, auto &&f) -> llvm::Error {
+    at("model." + base);
+    Value y = x;
+    if (hasBefore) {
+      MOEC_ASSIGN(y, norm(y, name + "_norm"));
+    }
+    MOEC_ASSIGN(y, f(y));
+    at("model." + base);
+    if (hasAfter) {
+      MOEC_ASSIGN(y, norm(y, name + "_post_norm"));
+    }
+    x = add(x, scale(y, config.residualScale));
+    return llvm::Error::success();
+  };
+  MOEC_TRY(
+      addBranch(base + ".attn", [&](Value y) { return attention(y, layer); }));
+  return addBranch(base + ".ffn", [&](Value y) {
+    return config.isMoe(layer) ? experts(y, layer) : ffn(y, layer);
+  });
 }
 
 llvm::Error DecoderBuilder::build() {
@@ -269,24 +397,14 @@ llvm::Error DecoderBuilder::build() {
   at("model.embed");
   MOEC_ASSIGN(Value embed, weight("embed"));
   Value x = b.make(OpKind::Embedding, {embed, tokenIds}, rows(config.hidden));
+  x = scale(x, config.embeddingScale);
   if (config.position == PositionKind::learned) {
     MOEC_ASSIGN(Value table, weight("pos_embed"));
     x = add(x,
             b.make(OpKind::Embedding, {table, positions}, rows(config.hidden)));
   }
-  for (int64_t layer : llvm::seq(config.layers)) {
-    std::string base = "layers." + std::to_string(layer);
-    at("model." + base);
-    MOEC_ASSIGN(Value normed, norm(x, base + ".attn_norm"));
-    MOEC_ASSIGN(Value mixed, attention(normed, layer));
-    at("model." + base);
-    x = add(x, mixed);
-    MOEC_ASSIGN(normed, norm(x, base + ".ffn_norm"));
-    MOEC_ASSIGN(Value y,
-                config.moe ? experts(normed, layer) : ffn(normed, layer));
-    at("model." + base);
-    x = add(x, y);
-  }
+  for (int64_t layer : llvm::seq(config.layers))
+    MOEC_TRY(addLayer(x, layer));
   at("model.final_norm");
   x = b.make(OpKind::GatherRows, {x, logitRowIds},
              TensorType({logitRows, Dim(config.hidden)}, ElementType::f32));
@@ -294,6 +412,7 @@ llvm::Error DecoderBuilder::build() {
   at("model.lm_head");
   MOEC_ASSIGN(Value logits,
               linear(x, config.tiedEmbeddings ? "embed" : "lm_head", false));
+  logits = softcap(scale(logits, config.logitScale), config.logitSoftcap);
   llvm::SmallVector<Value> results{logits};
   program.resultNames = {facts::kOutputLogits};
   for (auto &[state, value] : states) {

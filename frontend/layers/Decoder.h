@@ -2,7 +2,8 @@
 //
 // One builder serves every family: what differs between them is in ModelConfig.
 // It reads like the forward pass of the papers: embed, then per layer
-// x += attention(norm(x)), x += ffn(norm(x)), then norm and head.
+// x += attention(norm(x)), x += ffn(norm(x)), then norm and head. Latent
+// attention (MLA) runs expanded: keys and values are cached, not latents.
 //
 //===----------------------------------------------------------------------===//
 #pragma once

@@ -11,10 +11,16 @@ namespace {
 struct Architecture {
   llvm::StringLiteral name;
   ModelFamily family;
+  Activation activation = Activation::silu;
+  NormKind norm = NormKind::rms;
+  NormPlace normPlace = NormPlace::before;
+  QkNorm qkNorm = QkNorm::none;
+  bool gated = true;
   /// Rows of q and k are stored for interleaved pairs.
-  bool interleaved;
-  bool qkvBias;
-  bool qkNorm;
+  bool interleaved = false;
+  bool qkvBias = false;
+  /// A head may turn in part.
+  bool partialRotary = false;
 };
 
 struct NeutralKey {
@@ -24,19 +30,56 @@ struct NeutralKey {
 } // namespace
 
 static constexpr Architecture kArchitectures[] = {
-    {"llama", ModelFamily::llama, true, false, false},
-    {"qwen2", ModelFamily::qwen2, false, true, false},
-    {"qwen3", ModelFamily::qwen3, false, false, true},
+    {.name = "gemma",
+     .family = ModelFamily::gemma,
+     .activation = Activation::geluTanh},
+    {.name = "gemma2",
+     .family = ModelFamily::gemma2,
+     .activation = Activation::geluTanh,
+     .normPlace = NormPlace::both},
+    {.name = "llama", .family = ModelFamily::llama, .interleaved = true},
+    {.name = "nemotron",
+     .family = ModelFamily::nemotron,
+     .activation = Activation::squaredRelu,
+     .norm = NormKind::layer,
+     .gated = false,
+     .partialRotary = true},
+    {.name = "olmo2",
+     .family = ModelFamily::olmo2,
+     .normPlace = NormPlace::after,
+     .qkNorm = QkNorm::row},
+    {.name = "olmoe", .family = ModelFamily::olmoe, .qkNorm = QkNorm::row},
+    {.name = "phi3", .family = ModelFamily::phi3, .partialRotary = true},
+    {.name = "qwen2", .family = ModelFamily::qwen2, .qkvBias = true},
+    {.name = "qwen2moe", .family = ModelFamily::qwen2moe},
+    {.name = "qwen3", .family = ModelFamily::qwen3, .qkNorm = QkNorm::head},
+    {.name = "qwen3moe",
+     .family = ModelFamily::qwen3moe,
+     .qkNorm = QkNorm::head},
+    {.name = "starcoder2",
+     .family = ModelFamily::starcoder2,
+     .activation = Activation::geluTanh,
+     .norm = NormKind::layer,
+     .gated = false},
 };
 
 /// Keys behind the architecture's name whose other values change results.
 static constexpr NeutralKey kChangeResults[] = {
-    {"attention.clamp_kqv", 0},  {"attention.max_alibi_bias", 0},
-    {"attention.scale", 0},      {"attn_logit_softcapping", 0},
-    {"embedding_scale", 1},      {"expert_shared_count", 0},
-    {"expert_weights_scale", 1}, {"final_logit_softcapping", 0},
-    {"logit_scale", 1},          {"residual_scale", 1},
-    {"rope.scale_linear", 1},    {"use_parallel_residual", 0},
+    {"attention.clamp_kqv", 0},
+    {"attention.max_alibi_bias", 0},
+    {"attention.scale", 0},
+    {"attn_logit_softcapping", 0},
+    {"embedding_scale", 1},
+    {"expert_gating_func", 1},
+    {"expert_group_count", 1},
+    {"expert_shared_count", 0},
+    {"expert_weights_scale", 1},
+    {"final_logit_softcapping", 0},
+    {"leading_dense_block_count", 0},
+    {"logit_scale", 1},
+    {"residual_scale", 1},
+    {"rope.scale_linear", 1},
+    {"use_parallel_residual", 0},
 };
 
 namespace {
@@ -54,7 +97,14 @@ private:
   llvm::Error readAttention();
   llvm::Error readRope();
   llvm::Error readRopeFactors();
+  llvm::Error readLongRope();
+  llvm::Expected<std::vector<float>>
+  readDivisors(const CheckpointTensor &tensor);
+  llvm::Error readWindows();
+  llvm::Error readNorms();
+  llvm::Error readGemma();
   llvm::Error readMoe();
+  llvm::Error readExpertWidths(MoeConfig &moe);
   llvm::Error readTokens();
   llvm::Error checkOtherKeys();
 
@@ -67,6 +117,10 @@ private:
   require(llvm::StringRef suffix,
           int64_t max = std::numeric_limits<int32_t>::max());
   llvm::Expected<int64_t> integer(llvm::StringRef suffix, int64_t byDefault);
+  llvm::Expected<double> number(llvm::StringRef suffix, double byDefault) {
+    MOEC_ASSIGN(std::optional<double> value, settings.number(key(suffix)));
+    return value.value_or(byDefault);
+  }
 
   const Checkpoint &checkpoint;
   const Config &settings;
@@ -81,6 +135,13 @@ private:
 };
 } // namespace
 
+static std::string architectureList() {
+  std::string names;
+  for (const Architecture &known : kArchitectures)
+    names += (names.empty() ? "" : ", ") + known.name.str();
+  return names;
+}
+
 llvm::Error GgufReader::readArchitecture() {
   MOEC_ASSIGN(std::optional<std::string> name,
               settings.string("general.architecture"));
@@ -92,10 +153,15 @@ llvm::Error GgufReader::readArchitecture() {
   });
   if (architecture == std::end(kArchitectures))
     return settings.errorAt("general.architecture")
-           << "expected one of the architectures llama, qwen2, qwen3, found '"
-           << *name << "'";
+           << "expected one of the architectures " << architectureList()
+           << ", found '" << *name << "'";
   prefix = *name + ".";
   config.family = architecture->family;
+  config.activation = architecture->activation;
+  config.norm = architecture->norm;
+  config.normPlace = architecture->normPlace;
+  config.qkNorm = architecture->qkNorm;
+  config.gatedFfn = architecture->gated;
   MOEC_ASSIGN(std::optional<std::string> title,
               settings.string("general.name"));
   config.name = title.value_or("");
@@ -160,11 +226,6 @@ llvm::Error GgufReader::readAttention() {
     return settings.errorAt(prefix + "attention.value_length")
            << "expected heads of values as long as those of keys, "
            << config.headDim << ", found " << valueDim;
-  MOEC_ASSIGN(int64_t window, integer("attention.sliding_window", 0));
-  if (window && window < config.context)
-    return settings.errorAt(prefix + "attention.sliding_window")
-           << "expected no sliding window in architecture '"
-           << architecture->name << "', found " << window;
   auto hasTensor = [&](llvm::StringRef name) {
     return checkpoint.find(name) != nullptr;
   };
@@ -172,28 +233,128 @@ llvm::Error GgufReader::readAttention() {
   config.qkvBias = architecture->qkvBias || hasTensor("blk.0.attn_q.bias");
   config.outBias = hasTensor("blk.0.attn_output.bias");
   config.ffnBias = hasTensor("blk.0.ffn_up.bias");
-  config.qkNorm = architecture->qkNorm ? QkNorm::head : QkNorm::none;
+  return readWindows();
+}
+
+/// Gemma 2 slides in every second layer, Phi-3 and StarCoder2 in all. A window
+/// as wide as the context hides nothing.
+llvm::Error GgufReader::readWindows() {
+  bool isGemma2 = config.family == ModelFamily::gemma2;
+  MOEC_ASSIGN(int64_t window,
+              integer("attention.sliding_window", isGemma2 ? 4096 : 0));
+  if (window < 0)
+    return settings.errorAt(prefix + "attention.sliding_window")
+           << "expected no negative window, found " << window;
+  if (!window || window >= config.context)
+    return llvm::Error::success();
+  if (!isGemma2 && config.family != ModelFamily::phi3 &&
+      config.family != ModelFamily::starcoder2)
+    return settings.errorAt(prefix + "attention.sliding_window")
+           << "expected no sliding window in architecture '"
+           << architecture->name << "', found " << window;
+  for (int64_t layer = 0; layer < config.layers; ++layer)
+    config.windows.push_back(isGemma2 && layer % 2 ? 0 : window);
   return llvm::Error::success();
 }
 
-/// `rope_freqs.weight` holds a divisor for each pair: how the file says
-/// llama3's scaling.
+/// What Gemma's architectures imply. The stored gains hold the 1 already.
+llvm::Error GgufReader::readGemma() {
+  if (config.family != ModelFamily::gemma &&
+      config.family != ModelFamily::gemma2)
+    return llvm::Error::success();
+  config.embeddingScale = std::sqrt(double(config.hidden));
+  if (config.family == ModelFamily::gemma)
+    return llvm::Error::success();
+  auto cap = [&](llvm::StringRef suffix,
+                 double byDefault) -> llvm::Expected<double> {
+    MOEC_ASSIGN(double value, number(suffix, byDefault));
+    if (!(value >= 0 && std::isfinite(value)))
+      return settings.errorAt(prefix + suffix.str())
+             << "expected a cap of 0 or more, found " << value;
+    return value;
+  };
+  MOEC_ASSIGN(config.attentionSoftcap, cap("attn_logit_softcapping", 50));
+  MOEC_ASSIGN(config.logitSoftcap, cap("final_logit_softcapping", 30));
+  // No key says it: the model of 46 layers (27B) divides by another width.
+  constexpr int64_t kLayersOf27B = 46;
+  if (config.layers == kLayersOf27B)
+    config.attentionScale =
+        1 / std::sqrt(double(config.hidden) / double(config.heads));
+  return llvm::Error::success();
+}
+
+llvm::Error GgufReader::readNorms() {
+  keys.normEps =
+      key(config.norm == NormKind::rms ? "attention.layer_norm_rms_epsilon"
+                                       : "attention.layer_norm_epsilon");
+  MOEC_ASSIGN(std::optional<double> eps, settings.number(keys.normEps));
+  if (!eps)
+    return error(Location::inFile(settings.path()))
+           << "expected the metadata key '" << keys.normEps << "', found none";
+  config.normEps = *eps;
+  return llvm::Error::success();
+}
+
+/// A tensor that holds a divisor for each pair.
+llvm::Expected<std::vector<float>>
+GgufReader::readDivisors(const CheckpointTensor &tensor) {
+  Location loc = checkpoint.locationOf(tensor);
+  if (tensor.shape != std::vector<int64_t>{config.rope.dims / 2})
+    return error(loc) << "expected " << config.rope.dims / 2
+                      << " rope factors, one for each pair";
+  std::vector<float> divisors(size_t(config.rope.dims / 2));
+  checkpoint.readF32(tensor, 0, divisors);
+  for (float divisor : divisors)
+    if (!(divisor > 0 && std::isfinite(divisor)))
+      return error(loc) << "expected positive rope factors, found " << divisor;
+  return divisors;
+}
+
+/// `rope_freqs.weight` is how the file says llama3's scaling.
 llvm::Error GgufReader::readRopeFactors() {
   const CheckpointTensor *factors = checkpoint.find("rope_freqs.weight");
   if (!factors)
     return llvm::Error::success();
-  Location loc = checkpoint.locationOf(*factors);
   if (config.rope.scaling != RopeConfig::Scaling::none)
-    return error(loc) << "the metadata scales rope as well";
-  if (factors->shape != std::vector<int64_t>{config.rope.dims / 2})
-    return error(loc) << "expected " << config.rope.dims / 2
-                      << " rope factors, one for each pair";
+    return error(checkpoint.locationOf(*factors))
+           << "the metadata scales rope as well";
   config.rope.scaling = RopeConfig::Scaling::factors;
-  config.rope.divisors.resize(size_t(config.rope.dims / 2));
-  checkpoint.readF32(*factors, 0, config.rope.divisors);
-  for (float divisor : config.rope.divisors)
-    if (!(divisor > 0 && std::isfinite(divisor)))
-      return error(loc) << "expected positive rope factors, found " << divisor;
+  MOEC_ASSIGN(config.rope.divisors, readDivisors(*factors));
+  return llvm::Error::success();
+}
+
+/// Phi-3: divisors for short and for long sequences.
+llvm::Error GgufReader::readLongRope() {
+  const CheckpointTensor *tensors[] = {
+      checkpoint.find("rope_factors_short.weight"),
+      checkpoint.find("rope_factors_long.weight")};
+  MOEC_ASSIGN(double magnitude, number("rope.scaling.attn_factor", 1));
+  std::string contextKey = key("rope.scaling.original_context_length");
+  MOEC_ASSIGN(std::optional<int64_t> context,
+              settings.integer(contextKey, /*min=*/1));
+  if (!tensors[0] && !tensors[1]) {
+    if (magnitude == 1)
+      return llvm::Error::success();
+    return settings.errorAt(prefix + "rope.scaling.attn_factor")
+           << "changes results and is not supported without rope factors, "
+              "found "
+           << magnitude;
+  }
+  if (!tensors[0] || !tensors[1])
+    return error(checkpoint.locationOf(tensors[0] ? *tensors[0] : *tensors[1]))
+           << "expected rope factors for short and for long sequences, found "
+              "only these";
+  if (config.rope.scaling != RopeConfig::Scaling::none)
+    return error(checkpoint.locationOf(*tensors[0]))
+           << "the metadata scales rope as well";
+  if (!(magnitude > 0 && std::isfinite(magnitude)))
+    return settings.errorAt(prefix + "rope.scaling.attn_factor")
+           << "expected a positive factor, found " << magnitude;
+  config.rope.scaling = RopeConfig::Scaling::longrope;
+  config.rope.magnitude = magnitude;
+  config.rope.originalContext = context.value_or(config.context);
+  MOEC_ASSIGN(config.rope.divisors, readDivisors(*tensors[0]));
+  MOEC_ASSIGN(config.rope.longDivisors, readDivisors(*tensors[1]));
   return llvm::Error::success();
 }
 
@@ -201,7 +362,7 @@ llvm::Error GgufReader::readRope() {
   RopeConfig &rope = config.rope;
   rope.interleaved = architecture->interleaved;
   MOEC_ASSIGN(rope.dims, integer("rope.dimension_count", config.headDim));
-  if (rope.dims != config.headDim)
+  if (rope.dims != config.headDim && !architecture->partialRotary)
     return settings.errorAt(prefix + "rope.dimension_count")
            << "expected rope to turn the whole head of " << config.headDim
            << ", found " << rope.dims;
@@ -213,12 +374,12 @@ llvm::Error GgufReader::readRope() {
   std::string factorKey = key("rope.scaling.factor");
   MOEC_ASSIGN(std::optional<double> factor, settings.number(factorKey));
   // What else there is belongs to scalings that are refused.
-  known.insert("rope.scaling.original_context_length");
   known.insert("rope.scaling.finetuned");
-  if (type && *type != "none" && *type != "linear")
+  // What longrope means, tensors say.
+  if (type && *type != "none" && *type != "linear" && *type != "longrope")
     return settings.errorAt(typeKey)
-           << "expected rope scaling of type none or linear, found '" << *type
-           << "'";
+           << "expected rope scaling of type none, linear or longrope, found '"
+           << *type << "'";
   // A factor alone means linear scaling; 0 and 1 mean none.
   double divisor = factor.value_or(0);
   if (!(divisor >= 0 && std::isfinite(divisor)))
@@ -228,7 +389,33 @@ llvm::Error GgufReader::readRope() {
     rope.scaling = RopeConfig::Scaling::linear;
     rope.factor = divisor;
   }
-  return readRopeFactors();
+  MOEC_TRY(readRopeFactors());
+  return readLongRope();
+}
+
+/// Widths that not every file states.
+llvm::Error GgufReader::readExpertWidths(MoeConfig &moe) {
+  bool isQwen2 = config.family == ModelFamily::qwen2moe;
+  moe.ffn = config.ffn;
+  if (isQwen2 || config.family == ModelFamily::qwen3moe) {
+    MOEC_ASSIGN(moe.ffn, integer("expert_feed_forward_length",
+                                 config.ffn / moe.route.k));
+  } else {
+    MOEC_ASSIGN(moe.ffn, integer("expert_feed_forward_length", config.ffn));
+  }
+  if (moe.ffn < 1)
+    return settings.errorAt(prefix + "expert_feed_forward_length")
+           << "expected an expert of one neuron or more, found " << moe.ffn;
+  if (!isQwen2)
+    return llvm::Error::success();
+  MOEC_ASSIGN(moe.sharedFfn,
+              integer("expert_shared_feed_forward_length", config.ffn));
+  if (moe.sharedFfn < 1)
+    return settings.errorAt(prefix + "expert_shared_feed_forward_length")
+           << "expected a shared expert of one neuron or more, found "
+           << moe.sharedFfn;
+  moe.sharedGate = true;
+  return llvm::Error::success();
 }
 
 llvm::Error GgufReader::readMoe() {
@@ -236,22 +423,31 @@ llvm::Error GgufReader::readMoe() {
   keys.topk = prefix + "expert_used_count";
   MOEC_ASSIGN(int64_t experts, integer("expert_count", 0));
   MOEC_ASSIGN(int64_t topk, integer("expert_used_count", 0));
-  if (!experts && !topk)
+  bool isMoe = config.family == ModelFamily::olmoe ||
+               config.family == ModelFamily::qwen2moe ||
+               config.family == ModelFamily::qwen3moe;
+  if (!experts && !topk && !isMoe)
     return llvm::Error::success();
-  if (config.family != ModelFamily::llama || experts < 1 ||
-      experts > kMaxExperts || topk < 1)
+  bool mayHave = isMoe || config.family == ModelFamily::llama;
+  if (!mayHave || experts < 1 || experts > kMaxExperts || topk < 1)
     return settings.errorAt(experts ? keys.experts : keys.topk)
-           << "expected experts in architecture 'llama' only, at most "
-           << kMaxExperts << ", with at least one used; found " << experts
-           << " experts, " << topk << " used, in '" << architecture->name
-           << "'";
-  config.family = ModelFamily::mixtral;
+           << (mayHave ? "expected experts in architecture '"
+                       : "expected no experts in architecture '")
+           << architecture->name << "'"
+           << (mayHave ? ", at most " + std::to_string(kMaxExperts) +
+                             ", with at least one used"
+                       : std::string())
+           << ", found " << experts << " experts, " << topk << " used";
+  if (config.family == ModelFamily::llama)
+    config.family = ModelFamily::mixtral;
   MoeConfig &moe = config.moe.emplace();
   moe.experts = experts;
-  moe.ffn = config.ffn;
   moe.route.k = topk;
-  moe.route.renorm = RouterRenorm::sum;
-  return llvm::Error::success();
+  // What the architectures imply.
+  if (config.family == ModelFamily::mixtral ||
+      config.family == ModelFamily::qwen3moe)
+    moe.route.renorm = RouterRenorm::sum;
+  return readExpertWidths(moe);
 }
 
 llvm::Error GgufReader::readTokens() {
@@ -305,13 +501,9 @@ llvm::Error GgufReader::read() {
     return error(Location::inFile(settings.path()))
            << "expected the metadata key '" << prefix
            << "vocab_size' or the tensor 'token_embd.weight', found neither";
-  keys.normEps = key("attention.layer_norm_rms_epsilon");
-  MOEC_ASSIGN(std::optional<double> eps, settings.number(keys.normEps));
-  if (!eps)
-    return error(Location::inFile(settings.path()))
-           << "expected the metadata key '" << keys.normEps << "', found none";
-  config.normEps = *eps;
+  MOEC_TRY(readNorms());
   MOEC_TRY(readAttention());
+  MOEC_TRY(readGemma());
   MOEC_TRY(readRope());
   MOEC_TRY(readMoe());
   MOEC_TRY(readTokens());

@@ -173,6 +173,19 @@ static void applySlice(Dense &dense, const WeightStep &step) {
   dense.values = std::move(kept);
 }
 
+static void applyHeadSlice(Dense &dense, const WeightStep &step) {
+  std::vector<int64_t> shape = dense.shape;
+  int64_t perHead = shape[0] / step.heads;
+  int64_t rowSize = int64_t(dense.values.size()) / shape[0];
+  // A head is a row whose elements are the head's rows.
+  dense.shape = {step.heads, perHead, rowSize};
+  WeightStep slice = step;
+  slice.axis = 1;
+  applySlice(dense, slice);
+  shape[0] = step.heads * (step.end - step.begin);
+  dense.shape = shape;
+}
+
 static void applyTranspose(Dense &dense) {
   int64_t rows = dense.shape[0], columns = dense.shape[1];
   std::vector<float> out(dense.values.size());
@@ -222,6 +235,16 @@ std::vector<float> WeightMap::readF32(const Checkpoint &checkpoint,
       break;
     case WeightStep::Kind::squeeze:
       dense.shape.erase(dense.shape.begin());
+      break;
+    case WeightStep::Kind::unsqueeze:
+      dense.shape.insert(dense.shape.begin(), 1);
+      break;
+    case WeightStep::Kind::headSlice:
+      applyHeadSlice(dense, step);
+      break;
+    case WeightStep::Kind::offset:
+      for (float &value : dense.values)
+        value += float(step.offset);
       break;
     case WeightStep::Kind::transpose:
       applyTranspose(dense);

@@ -4,10 +4,16 @@
 //
 //   embed [vocab, hidden]        pos_embed [context, hidden]
 //   layers.L.attn_norm           layers.L.ffn_norm           final_norm
+//   layers.L.attn_post_norm      layers.L.ffn_post_norm
 //   layers.L.attn.{q,k,v,o}      layers.L.attn.{q_norm,k_norm}
 //   layers.L.ffn.{gate,up,down}  lm_head [vocab, hidden]
-//   layers.L.moe.router [experts, hidden]
+//   layers.L.moe.router [experts, hidden]   layers.L.moe.select_bias [experts]
 //   layers.L.moe.experts.E.{gate,up,down}
+//   layers.L.moe.shared.{gate,up,down}      layers.L.moe.shared.router
+//
+// With latents (DeepSeek-V2) q is attn.{q_nope,q_rope}, made from the hidden
+// state or from attn.{q_a,q_a_norm}; k is attn.{k_nope,k_rope}, and k_nope and
+// v are made from attn.{kv_a,kv_a_norm}.
 //
 // with `.bias` behind the name of a bias (norms too). A tied head has no entry.
 //
@@ -33,17 +39,24 @@ struct WeightStep {
     slice,
     /// Drops the leading dimension, of size 1.
     squeeze,
+    /// Adds a leading dimension of size 1.
+    unsqueeze,
     /// Swaps the two dimensions of a matrix.
     transpose,
     /// Rows of each of `heads` heads from interleaved to half-split rotary
     /// order: row i + j * rows / 2 of a head is stored as its row 2i + j.
     rotaryToHalf,
+    /// Keeps rows [begin, end) of each of `heads` heads.
+    headSlice,
+    /// Adds `offset` to every number.
+    offset,
   };
   Kind kind = Kind::slice;
   int64_t axis = 0;
   int64_t begin = 0;
   int64_t end = 0;
   int64_t heads = 0;
+  double offset = 0;
 
   friend bool operator==(const WeightStep &, const WeightStep &) = default;
 };

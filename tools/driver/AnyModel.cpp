@@ -49,8 +49,8 @@ static void warnOfRouting(const Module &module,
     }
 }
 
-static llvm::Expected<AnyModel> openFile(llvm::StringRef path,
-                                         llvm::StringRef tokenizer) {
+static llvm::Expected<AnyModel>
+openFile(llvm::StringRef path, llvm::StringRef tokenizer, bool longContext) {
   AnyModel model;
   // A folder that moec wrote holds its module.
   llvm::SmallString<256> inside(path);
@@ -74,6 +74,7 @@ static llvm::Expected<AnyModel> openFile(llvm::StringRef path,
   }
   ImportOptions options;
   options.tokenizer = tokenizer.str();
+  options.longContext = longContext;
   MOEC_ASSIGN(ImportedModel imported, importModel(path, options));
   model.module = std::move(imported.module);
   model.warnings = std::move(imported.warnings);
@@ -81,8 +82,9 @@ static llvm::Expected<AnyModel> openFile(llvm::StringRef path,
 }
 
 llvm::Expected<AnyModel> moec::openAnyModel(llvm::StringRef path,
-                                            llvm::StringRef tokenizer) {
-  MOEC_ASSIGN(AnyModel model, openFile(path, tokenizer));
+                                            llvm::StringRef tokenizer,
+                                            bool longContext) {
+  MOEC_ASSIGN(AnyModel model, openFile(path, tokenizer, longContext));
   if (model.module)
     warnOfRouting(*model.module, model.warnings);
   return std::move(model);

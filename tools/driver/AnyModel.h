@@ -22,8 +22,10 @@ struct AnyModel {
 };
 
 /// `tokenizer`: a file or folder for models that bring none; may be empty.
+/// `longContext`: ImportOptions::longContext.
 llvm::Expected<AnyModel> openAnyModel(llvm::StringRef path,
-                                      llvm::StringRef tokenizer = "");
+                                      llvm::StringRef tokenizer = "",
+                                      bool longContext = false);
 
 /// A model ready to run: a plan as it is, anything else compiled for this
 /// machine. Weights that no file holds are computed from the module.

@@ -20,10 +20,14 @@ ModelFlags::ModelFlags(cl::SubCommand &command)
     : path(cl::Positional, cl::Required, cl::desc("MODEL"), cl::sub(command)),
       tokenizer("tokenizer", cl::value_desc("path"),
                 cl::desc("tokenizer file or folder, for a model without one"),
-                cl::sub(command)) {}
+                cl::sub(command)),
+      longContext("long-context",
+                  cl::desc("rotary factors for sequences beyond the context "
+                           "before longrope, in place of those for shorter"),
+                  cl::sub(command)) {}
 
 llvm::Expected<AnyModel> ModelFlags::open() const {
-  MOEC_ASSIGN(AnyModel model, openAnyModel(path, tokenizer));
+  MOEC_ASSIGN(AnyModel model, openAnyModel(path, tokenizer, longContext));
   for (const std::string &warning : model.warnings)
     warn(warning);
   return std::move(model);

@@ -42,6 +42,7 @@ struct ModelFlags {
   explicit ModelFlags(llvm::cl::SubCommand &command);
   llvm::cl::opt<std::string> path;
   llvm::cl::opt<std::string> tokenizer;
+  llvm::cl::opt<bool> longContext;
   /// Opens the model and prints its warnings.
   llvm::Expected<AnyModel> open() const;
 };

@@ -124,15 +124,106 @@ TEST(GgufConfig, Rope) {
   EXPECT_THAT(zero.failure(), HasSubstr("expected positive rope factors"));
   TinyGguf yarn;
   yarn.writer.addString("llama.rope.scaling.type", "yarn");
-  EXPECT_THAT(yarn.failure(), HasSubstr("none or linear, found 'yarn'"));
+  EXPECT_THAT(yarn.failure(),
+              HasSubstr("none, linear or longrope, found 'yarn'"));
   TinyGguf partial;
   partial.writer.addU32("llama.rope.dimension_count", 2);
   EXPECT_THAT(partial.failure(), HasSubstr("the whole head of 4, found 2"));
 }
 
+TEST(GgufConfig, MoreFamilies) {
+  auto read = [](TinyGguf &model) {
+    auto result = model.read();
+    EXPECT_TRUE(bool(result)) << (result ? "" : toText(result.takeError()));
+    return result ? result->config : ModelConfig();
+  };
+  TinyGguf gemma("gemma2");
+  gemma.writer.addF32("gemma2.final_logit_softcapping", 20.0f);
+  gemma.writer.addU32("gemma2.attention.sliding_window", 16);
+  ModelConfig config = read(gemma);
+  EXPECT_EQ(config.normPlace, NormPlace::both);
+  EXPECT_EQ(config.normOffset, 0); // The converter added it.
+  EXPECT_EQ(config.embeddingScale, 4);
+  EXPECT_EQ(config.attentionSoftcap, 50);
+  EXPECT_EQ(config.logitSoftcap, 20);
+  EXPECT_EQ(config.attentionScale, 0.5);
+  EXPECT_THAT(config.windows, ElementsAre(16, 0));
+
+  TinyGguf nemotron("nemotron");
+  nemotron.writer.addF32("nemotron.attention.layer_norm_epsilon", 1e-6f);
+  nemotron.writer.addU32("nemotron.rope.dimension_count", 2);
+  config = read(nemotron);
+  EXPECT_EQ(config.norm, NormKind::layer);
+  EXPECT_EQ(config.normEps, double(1e-6f));
+  EXPECT_EQ(config.activation, Activation::squaredRelu);
+  EXPECT_FALSE(config.gatedFfn);
+  EXPECT_EQ(config.rope.dims, 2);
+
+  TinyGguf phi("phi3");
+  phi.addTensor("rope_factors_short.weight", {2}, 2.0f);
+  phi.addTensor("rope_factors_long.weight", {2}, 3.0f);
+  phi.writer.addU32("phi3.rope.scaling.original_context_length", 16);
+  phi.writer.addF32("phi3.rope.scaling.attn_factor", 1.25f);
+  config = read(phi);
+  EXPECT_EQ(config.rope.scaling, RopeConfig::Scaling::longrope);
+  EXPECT_THAT(config.rope.divisors, ElementsAre(2, 2));
+  EXPECT_THAT(config.rope.longDivisors, ElementsAre(3, 3));
+  EXPECT_EQ(config.rope.magnitude, 1.25);
+  EXPECT_EQ(config.rope.originalContext, 16);
+  TinyGguf half("phi3");
+  half.addTensor("rope_factors_long.weight", {2}, 3.0f);
+  EXPECT_THAT(half.failure(), HasSubstr("only these"));
+
+  TinyGguf olmo("olmo2");
+  config = read(olmo);
+  EXPECT_EQ(config.normPlace, NormPlace::after);
+  EXPECT_EQ(config.qkNorm, QkNorm::row);
+}
+
+TEST(GgufConfig, ExpertsOfEachFamily) {
+  auto make = [](const std::string &name) {
+    auto model = std::make_unique<TinyGguf>(name);
+    model->writer.addU32(name + ".expert_count", 4);
+    model->writer.addU32(name + ".expert_used_count", 2);
+    return model;
+  };
+  auto moeOf = [](TinyGguf &model) {
+    auto result = model.read();
+    EXPECT_TRUE(bool(result)) << (result ? "" : toText(result.takeError()));
+    return result ? *result->config.moe : MoeConfig();
+  };
+  auto qwen2 = make("qwen2moe");
+  qwen2->writer.addU32("qwen2moe.expert_feed_forward_length", 8);
+  qwen2->writer.addU32("qwen2moe.expert_shared_feed_forward_length", 10);
+  MoeConfig moe = moeOf(*qwen2);
+  EXPECT_EQ(moe.ffn, 8);
+  EXPECT_EQ(moe.sharedFfn, 10);
+  EXPECT_TRUE(moe.sharedGate);
+  EXPECT_EQ(moe.route.renorm, RouterRenorm::none);
+  // Widths that a file does not state.
+  moe = moeOf(*make("qwen2moe"));
+  EXPECT_EQ(moe.ffn, 12);
+  EXPECT_EQ(moe.sharedFfn, 24);
+  auto qwen3 = make("qwen3moe");
+  qwen3->writer.addU32("qwen3moe.expert_feed_forward_length", 8);
+  moe = moeOf(*qwen3);
+  EXPECT_EQ(moe.ffn, 8);
+  EXPECT_EQ(moe.sharedFfn, 0);
+  EXPECT_EQ(moe.route.renorm, RouterRenorm::sum);
+  moe = moeOf(*make("olmoe"));
+  EXPECT_EQ(moe.ffn, 24);
+  EXPECT_EQ(moe.route.renorm, RouterRenorm::none);
+  TinyGguf none("olmoe");
+  EXPECT_THAT(none.failure(), HasSubstr("with at least one used, found 0"));
+  auto sigmoid = make("qwen3moe");
+  sigmoid->writer.addU32("qwen3moe.expert_gating_func", 2);
+  EXPECT_THAT(sigmoid->failure(), HasSubstr("not supported, found 2"));
+}
+
 TEST(GgufConfig, Errors) {
   EXPECT_THAT(TinyGguf("mamba").failure(),
-              HasSubstr("architectures llama, qwen2, qwen3, found 'mamba'"));
+              HasSubstr("qwen2, qwen2moe, qwen3, qwen3moe, starcoder2, found "
+                        "'mamba'"));
   EXPECT_THAT(TinyGguf("llama", 3).failure(),
               HasSubstr("to divide the 4 query heads, found 3"));
   EXPECT_THAT(TinyGguf("llama", 0).failure(),
@@ -155,7 +246,7 @@ TEST(GgufConfig, Errors) {
   TinyGguf dense("qwen2");
   dense.writer.addU32("qwen2.expert_count", 2);
   EXPECT_THAT(dense.failure(),
-              HasSubstr("expected experts in architecture 'llama' only"));
+              HasSubstr("expected no experts in architecture 'qwen2'"));
 }
 
 TEST(GgufConfig, MissingKeys) {

@@ -182,10 +182,12 @@ TEST(ModelConfig, SettingsThatChangeResultsAreErrors) {
     EXPECT_EQ(failureWith("final_logit_softcapping", neutral), "(no error)");
   EXPECT_EQ(failureWith("partial_rotary_factor", "1.0"), "(no error)");
   EXPECT_THAT(failureWith("partial_rotary_factor", "0.5"),
-              HasSubstr("not supported, found 0.5"));
+              HasSubstr("expected 'partial_rotary_factor' to be 1 in a "
+                        "'llama' model, found 0.5"));
   EXPECT_THAT(failureWith("quantization_config", "{}"),
               HasSubstr("not supported, found an object"));
-  EXPECT_THAT(failureWith("num_experts", "8"), HasSubstr("not supported"));
+  EXPECT_THAT(failureWith("num_experts", "8"),
+              HasSubstr("expected no experts in a 'llama' model"));
   EXPECT_THAT(failureWith("num_local_experts", "8"),
               HasSubstr("expected no experts in a 'llama' model"));
   EXPECT_THAT(failureWith("hidden_act", "\"tanh\""),
@@ -197,9 +199,10 @@ TEST(ModelConfig, SettingsThatChangeResultsAreErrors) {
                         "1"));
   EXPECT_THAT(failureWith("layer_types", "[\"full_attention\", \"mamba\"]"),
               HasSubstr("expected 'full_attention', found the string 'mamba'"));
-  EXPECT_THAT(failureWith("model_type", "\"gemma\""),
-              HasSubstr("expected one of the model types gpt2, llama, mistral, "
-                        "mixtral, qwen2, qwen3, found 'gemma'"));
+  EXPECT_THAT(failureWith("model_type", "\"mamba\""),
+              HasSubstr("llama, mistral, mixtral, nemotron, olmo2, olmoe, "
+                        "phi3, qwen2, qwen2_moe, qwen3, qwen3_moe, starcoder2, "
+                        "found 'mamba'"));
   EXPECT_THAT(failureWith("architectures", "[\"LlamaModel\"]"),
               HasSubstr("expected the architecture 'LlamaForCausalLM'"));
 
@@ -289,8 +292,9 @@ TEST(ModelConfig, RopeScaling) {
   EXPECT_EQ(frequencies[2], base[2] / 8);
   EXPECT_EQ(frequencies[3], base[3] / 8);
 
-  EXPECT_THAT(failureWith("rope_scaling", "{\"type\": \"yarn\"}"),
-              HasSubstr("default, linear or llama3, found 'yarn'"));
+  EXPECT_THAT(failureWith("rope_scaling", "{\"type\": \"dynamic\"}"),
+              HasSubstr("default, linear, llama3, yarn or longrope, found "
+                        "'dynamic'"));
   EXPECT_THAT(failureWith("rope_scaling", "{\"type\": \"linear\"}"),
               HasSubstr("expected 'factor' in 'rope_scaling', found none"));
   EXPECT_THAT(
@@ -299,8 +303,8 @@ TEST(ModelConfig, RopeScaling) {
   EXPECT_THAT(failureWith("rope_scaling", "3"), HasSubstr("to be an object"));
   EXPECT_THAT(
       failureWith("rope_parameters", "{\"partial_rotary_factor\": 0.5}"),
-      HasSubstr("'rope_parameters.partial_rotary_factor' changes results and "
-                "is not supported, found 0.5"));
+      HasSubstr("expected 'rope_parameters.partial_rotary_factor' to be 1 in "
+                "a 'llama' model, found 0.5"));
   TinyModel unknown;
   unknown.makeLlama();
   unknown.set("rope_parameters", "{\"attention_factor\": 1, \"x\": 2}");
