@@ -24,6 +24,28 @@ static llvm::Expected<ExprRef> undo(const WeightStep &step, ExprRef expr) {
     attrs->shape.insert(attrs->shape.begin(), 1);
     return Expr::make(ExprKind::Reshape, {std::move(expr)}, std::move(attrs));
   }
+  case WeightStep::Kind::unsqueeze: {
+    auto attrs = std::make_unique<ShapeAttrs>();
+    attrs->shape = shapeOf(*expr);
+    attrs->shape.erase(attrs->shape.begin());
+    return Expr::make(ExprKind::Reshape, {std::move(expr)}, std::move(attrs));
+  }
+  case WeightStep::Kind::offset: {
+    // What was added when it was read is left out again.
+    const Expr &sum = resolve(*expr);
+    if (sum.kind == ExprKind::Add && sum.args[1]->kind == ExprKind::Fill &&
+        sum.args[1]->attrs<FillAttrs>().value == step.offset)
+      return sum.args[0];
+    auto attrs = std::make_unique<FillAttrs>();
+    attrs->shape = shapeOf(*expr);
+    attrs->value = -step.offset;
+    MOEC_ASSIGN(ExprRef constant,
+                Expr::make(ExprKind::Fill, {}, std::move(attrs)));
+    return Expr::make(ExprKind::Add, {std::move(expr), std::move(constant)},
+                      nullptr);
+  }
+  case WeightStep::Kind::headSlice:
+    return error() << "is a part of every head, which no export puts together";
   case WeightStep::Kind::slice:
   case WeightStep::Kind::rotaryToHalf:
     break;

@@ -32,6 +32,7 @@ struct Case {
   /// and rounds once, over chains of at most 52 products and 10 ops a layer.
   /// q8_0 computes from the same quantised weights, in f32.
   double c, floor;
+  Kind kind = Kind::llama;
 };
 std::ostream &operator<<(std::ostream &os, const Case &c) {
   return os << c.name;
@@ -48,7 +49,7 @@ TEST_P(Compile, AgreesWithTheInterpreter) {
     token = random() % 70;
 
   auto make = [&] {
-    auto module = tinyModule();
+    auto module = tinyModule(test.kind);
     if (*test.upcycle)
       llvm::cantFail(upcycleModule(*module, test.upcycle));
     return module;
@@ -136,7 +137,17 @@ INSTANTIATE_TEST_SUITE_P(
              4, 2e-6},
         Case{"adapters_f32", Precision::f32,
              "init=low_rank,experts=4,rank=6,adapter_init=normal,init_std=0.3",
-             4, 2e-6}),
+             4, 2e-6},
+        Case{"capped_f32", Precision::f32, "", 4, 2e-6, Kind::capped},
+        Case{"capped_bf16", Precision::bf16, "", 4, 1e-3, Kind::capped},
+        Case{"post_norm_f32", Precision::f32, "", 4, 2e-6, Kind::postNorm},
+        Case{"biased_f32", Precision::f32, "", 4, 2e-6, Kind::biased},
+        Case{"biased_copy_f32", Precision::f32, "experts=4,top_k=2", 4, 2e-6,
+             Kind::biased},
+        Case{"latent_f32", Precision::f32, "", 4, 2e-6, Kind::latent},
+        Case{"latent_bf16", Precision::bf16, "", 4, 1e-3, Kind::latent},
+        Case{"capped_drop_f32", Precision::f32, "experts=4,top_k=2,init=drop",
+             4, 2e-6, Kind::capped}),
     [](const auto &info) { return std::string(info.param.name); });
 
 // Copies whose weights sum to one compute the dense function, whatever the
@@ -159,6 +170,20 @@ TEST(Upcycled, CopyEqualsDense) {
         interpret(*module, Interpreter::Mode::f64, tokens);
     for (size_t i = 0; i < dense.size(); ++i)
       ASSERT_NEAR(sparse[i], dense[i], 1e-10) << options;
+  }
+}
+
+TEST(Upcycled, CopyEqualsDenseInEveryKindOfLayer) {
+  std::vector<int32_t> tokens{1, 5, 9, 33, 2, 60, 7, 7, 41};
+  for (Kind kind : {Kind::capped, Kind::postNorm, Kind::biased, Kind::latent}) {
+    std::vector<double> dense =
+        interpret(*tinyModule(kind), Interpreter::Mode::f64, tokens);
+    auto module = tinyModule(kind);
+    llvm::cantFail(upcycleModule(*module, "experts=4,top_k=2"));
+    std::vector<double> sparse =
+        interpret(*module, Interpreter::Mode::f64, tokens);
+    for (size_t i = 0; i < dense.size(); ++i)
+      ASSERT_NEAR(sparse[i], dense[i], 1e-10) << int(kind);
   }
 }
 

@@ -11,9 +11,10 @@
 #include <cmath>
 
 using namespace moec;
+using namespace moec::test;
 
 /// Shapes that are no multiples of any tile.
-static ModelConfig tinyConfig() {
+static ModelConfig tinyConfig(Kind kind) {
   ModelConfig config;
   config.name = "tiny";
   config.layers = 2;
@@ -27,6 +28,41 @@ static ModelConfig tinyConfig() {
   config.tiedEmbeddings = true;
   config.attentionScale = 1 / std::sqrt(10.0);
   config.rope.dims = 10;
+  switch (kind) {
+  case Kind::llama:
+    break;
+  case Kind::capped:
+    config.normPlace = NormPlace::both;
+    config.attentionSoftcap = 1.5;
+    config.logitSoftcap = 4;
+    config.embeddingScale = std::sqrt(40.0);
+    config.windows = {9, 0};
+    config.activation = Activation::geluTanh;
+    break;
+  case Kind::postNorm:
+    config.normPlace = NormPlace::after;
+    config.qkNorm = QkNorm::row;
+    config.clipQkv = 1.25;
+    config.residualScale = 0.75;
+    config.logitScale = 0.5;
+    break;
+  case Kind::biased:
+    config.norm = NormKind::layer;
+    config.activation = Activation::squaredRelu;
+    config.gatedFfn = false;
+    config.ffnBias = config.qkvBias = config.outBias = true;
+    config.rope.dims = 4;
+    break;
+  case Kind::latent:
+    config.mla.emplace();
+    config.mla->qRank = 18;
+    config.mla->kvRank = 14;
+    config.kvHeads = config.heads;
+    config.valueDim = 7;
+    config.rope.dims = 4;
+    config.rope.magnitude = 1.25;
+    break;
+  }
   return config;
 }
 
@@ -43,25 +79,88 @@ void test::addNormal(Module &module, const std::string &name,
       name, llvm::cantFail(Expr::make(ExprKind::Normal, {}, std::move(attrs))));
 }
 
-std::unique_ptr<Module> test::tinyModule() {
-  ModelConfig config = tinyConfig();
-  auto module = std::make_unique<Module>("tiny");
-  addNormal(*module, "embed", {config.vocab, config.hidden}, 0, 0.5);
-  addNormal(*module, "final_norm", {config.hidden}, 1, 0.1);
-  for (int64_t layer = 0; layer < config.layers; ++layer) {
-    std::string base = "layers." + std::to_string(layer) + ".";
-    addNormal(*module, base + "attn_norm", {config.hidden}, 1, 0.1);
-    addNormal(*module, base + "ffn_norm", {config.hidden}, 1, 0.1);
-    int64_t q = config.heads * config.headDim,
-            kv = config.kvHeads * config.headDim;
-    addNormal(*module, base + "attn.q", {q, config.hidden}, 0, 0.15);
-    addNormal(*module, base + "attn.k", {kv, config.hidden}, 0, 0.15);
-    addNormal(*module, base + "attn.v", {kv, config.hidden}, 0, 0.15);
-    addNormal(*module, base + "attn.o", {config.hidden, q}, 0, 0.15);
-    addNormal(*module, base + "ffn.gate", {config.ffn, config.hidden}, 0, 0.15);
-    addNormal(*module, base + "ffn.up", {config.ffn, config.hidden}, 0, 0.15);
-    addNormal(*module, base + "ffn.down", {config.hidden, config.ffn}, 0, 0.15);
+namespace {
+/// Normal numbers for every weight that a config needs.
+class TinyWeights {
+public:
+  TinyWeights(Module &module, const ModelConfig &config)
+      : module(module), config(config) {}
+
+  void add() {
+    addNormal(module, "embed", {config.vocab, config.hidden}, 0, 0.5);
+    addNorm("final_norm");
+    for (int64_t layer = 0; layer < config.layers; ++layer)
+      addLayer("layers." + std::to_string(layer) + ".");
   }
+
+private:
+  void addGain(const std::string &name, int64_t width) {
+    addNormal(module, name, {width}, 1, 0.1);
+  }
+  void addNorm(const std::string &name) {
+    addGain(name, config.hidden);
+    if (config.norm == NormKind::layer)
+      addNormal(module, name + ".bias", {config.hidden}, 0, 0.1);
+  }
+  void addLinear(const std::string &name, int64_t out, int64_t in,
+                 bool biased = false) {
+    addNormal(module, name, {out, in}, 0, 0.15);
+    if (biased)
+      addNormal(module, name + ".bias", {out}, 0, 0.1);
+  }
+  void addLayer(const std::string &base) {
+    for (std::string part : {"attn", "ffn"}) {
+      if (config.normPlace != NormPlace::after)
+        addNorm(base + part + "_norm");
+      if (config.normPlace != NormPlace::before)
+        addNorm(base + part + "_post_norm");
+    }
+    if (config.mla)
+      addLatents(base + "attn.");
+    else
+      addHeads(base + "attn.");
+    addLinear(base + "attn.o", config.hidden,
+              config.heads * config.valueWidth(), config.outBias);
+    if (config.gatedFfn)
+      addLinear(base + "ffn.gate", config.ffn, config.hidden, config.ffnBias);
+    addLinear(base + "ffn.up", config.ffn, config.hidden, config.ffnBias);
+    addLinear(base + "ffn.down", config.hidden, config.ffn, config.ffnBias);
+  }
+  void addHeads(const std::string &base) {
+    int64_t q = config.heads * config.headDim;
+    int64_t kv = config.kvHeads * config.headDim;
+    addLinear(base + "q", q, config.hidden, config.qkvBias);
+    addLinear(base + "k", kv, config.hidden, config.qkvBias);
+    addLinear(base + "v", kv, config.hidden, config.qkvBias);
+    if (config.qkNorm == QkNorm::row) {
+      addGain(base + "q_norm", q);
+      addGain(base + "k_norm", kv);
+    }
+  }
+  void addLatents(const std::string &base) {
+    const MlaConfig &mla = *config.mla;
+    int64_t turned = config.rope.dims, plain = config.headDim - turned;
+    addLinear(base + "q_a", mla.qRank, config.hidden);
+    addGain(base + "q_a_norm", mla.qRank);
+    addLinear(base + "q_nope", config.heads * plain, mla.qRank);
+    addLinear(base + "q_rope", config.heads * turned, mla.qRank);
+    addLinear(base + "kv_a", mla.kvRank, config.hidden);
+    addGain(base + "kv_a_norm", mla.kvRank);
+    addLinear(base + "k_rope", turned, config.hidden);
+    addLinear(base + "k_nope", config.heads * plain, mla.kvRank);
+    addLinear(base + "v", config.heads * config.valueWidth(), mla.kvRank);
+  }
+
+  Module &module;
+  const ModelConfig &config;
+};
+
+} // namespace
+
+std::unique_ptr<Module> test::tinyModule(Kind kind) {
+  ModelConfig config = tinyConfig(kind);
+  auto module = std::make_unique<Module>("tiny");
+  TinyWeights(*module, config).add();
   DecoderOptions options;
   options.blockSize = 16;
   llvm::cantFail(buildDecoder(*module, config, options));

@@ -14,8 +14,24 @@ constexpr int64_t kTinyHidden = 40, kTinyVocab = 70;
 void addNormal(Module &module, const std::string &name,
                std::vector<int64_t> shape, double mean, double deviation);
 
+/// What is not as in Llama.
+enum class Kind {
+  llama,
+  /// Caps of scores and logits, norms on both sides, windows in every second
+  /// layer, scaled embeddings.
+  capped,
+  /// Norms behind, q and k normed by row, limits of q, k and v.
+  postNorm,
+  /// Layer norms, a plain FFN with biases and squared ReLU, half of a head
+  /// turns.
+  biased,
+  /// Latent attention: q and k of 6 + 4, v of 7 elements a head; turned parts
+  /// grow.
+  latent,
+};
+
 /// A dense decoder of two layers with random weights and the sizes above.
-std::unique_ptr<Module> tinyModule();
+std::unique_ptr<Module> tinyModule(Kind kind = Kind::llama);
 
 /// Logits of every token, by the interpreter.
 std::vector<double> interpret(const Module &module, Interpreter::Mode mode,
