@@ -20,7 +20,7 @@ template <typename T> static std::string textOf(const T &printable) {
 }
 
 static llvm::json::Object attribute(llvm::StringRef key, std::string value) {
-  return llvm::json::Object{{"key", key}, {"value", std::move(value)}};
+  return llvm::json::Object{{"key", key.str()}, {"value", std::move(value)}};
 }
 
 /// `layers/3/moe` of `model.layers.3.moe`; `model` parts that say nothing more
@@ -72,8 +72,9 @@ private:
 
 llvm::json::Object GraphWriter::node(std::string id, llvm::StringRef label,
                                      llvm::StringRef space) {
-  return llvm::json::Object{
-      {"id", std::move(id)}, {"label", label}, {"namespace", space}};
+  return llvm::json::Object{{"id", std::move(id)},
+                            {"label", label.str()},
+                            {"namespace", space.str()}};
 }
 
 llvm::json::Object GraphWriter::output(unsigned index, const TensorType &type,

@@ -1,0 +1,170 @@
+"""Receipts of upcycling: what is measured, what is promised, and the page."""
+
+import html.parser
+import json
+import os
+import re
+import unittest
+
+import harness
+import tiny
+
+VOID = {"meta", "br", "hr", "img", "input", "link"}
+
+
+class Page(html.parser.HTMLParser):
+    """Checks that elements close in order, and collects tags and text."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.tags, self.words = [], [], []
+        self.feed(text)
+        self.close()
+        assert not self.open, f"left open: {self.open}"
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+
+    def handle_endtag(self, tag):
+        assert self.open and self.open[-1] == tag, f"</{tag}> in {self.open}"
+        self.open.pop()
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+    @property
+    def text(self):
+        return " ".join(self.words)
+
+
+def read_page(test, path):
+    """A page that stands alone: no scripts, nothing fetched."""
+    with open(path, encoding="utf-8") as file:
+        page = Page(file.read())
+    for tag, attributes in page.tags:
+        test.assertNotIn(tag, ("script", "link", "iframe", "img", "object"))
+        for name in attributes:
+            test.assertFalse(name.startswith("on"), f"{tag} {name}")
+            test.assertNotIn(name, ("src", "href"))
+    return page
+
+
+class Receipt(harness.MoecTest):
+    def setUp(self):
+        super().setUp()
+        self.model = tiny.write_hf(self.path("model"))
+
+    def receipt(self, *arguments):
+        return self.json("upcycle", self.model, "-o", self.path("out.moe"),
+                         "--experts", 4, *arguments)
+
+    def test_copies_are_promised_and_measured(self):
+        receipt = self.receipt()
+        self.assertEqual(receipt["promise"]["exactness"], "exact")
+        self.assertLessEqual(receipt["promise"]["bound"], 1e-6)
+        for layer in receipt["layers"]:
+            self.assertIn(layer["measured"], ("equal", "exact"))
+            self.assertGreater(layer["error_floor"], 0)
+            self.assertLess(layer["error_floor"], 1e-6)
+            self.assertEqual(layer["expert_cosine"]["min"], 1)
+            self.assertEqual(layer["router"]["rank"], 4)
+            self.assertGreaterEqual(layer["router"]["condition"], 1)
+            self.assertEqual([m["name"] for m in layer["matrices"]],
+                             ["gate", "up", "down"])
+            for matrix in layer["matrices"]:
+                for norm in matrix["norm_after"]:
+                    self.assertAlmostEqual(norm, matrix["norm_before"])
+
+    def test_exact_groups_keep_their_promise(self):
+        for router in ("normal", "uniform"):
+            receipt = self.receipt(
+                "--experts", 16, "--top-k", 4, "--init", "virtual-group",
+                "--granularity", 4, "--scaling", "exact", "--router",
+                "topk-softmax", "--router-init", router, "--router-std", 1)
+            self.assertEqual(receipt["promise"]["exactness"], "exact")
+            self.assertTrue(receipt["equals_dense"])
+            for layer in receipt["layers"]:
+                self.assertEqual(layer["ties"], 0)
+                # Rows of a group repeat: 4 of 16 are different.
+                self.assertEqual(layer["router"]["rank"], 4)
+                self.assertIsNone(layer["router"]["condition"])
+
+    def test_nothing_is_promised_of_redrawn_experts(self):
+        receipt = self.receipt("--init", "drop")
+        self.assertEqual(receipt["promise"]["exactness"], "none")
+        self.assertNotIn("bound", receipt["promise"])
+        for layer in receipt["layers"]:
+            self.assertEqual(layer["measured"], "differs")
+            cosine = layer["expert_cosine"]
+            self.assertLess(cosine["max"], 0.9)
+            self.assertEqual(len(cosine["matrix"]), 4)
+            for e, row in enumerate(cosine["matrix"]):
+                self.assertEqual(row[e], 1)
+                self.assertEqual(row, [other[e] for other in cosine["matrix"]])
+
+    def test_formula_and_measurement_agree(self):
+        # Without renormalisation, half of the probability is lost.
+        receipt = self.receipt("--router", "softmax-topk")
+        self.assertEqual(receipt["promise"]["exactness"], "approximate")
+        self.assertAlmostEqual(receipt["promise"]["predicted"], 0.5)
+        for layer in receipt["layers"]:
+            self.assertAlmostEqual(layer["output_error"], 0.5, delta=0.05)
+
+    def test_shared_experts_are_measured_with_their_block(self):
+        receipt = self.receipt("--shared-experts", 1, "--shared-gate")
+        for layer in receipt["layers"]:
+            # A gate of zero lets half of the shared copy through.
+            self.assertAlmostEqual(layer["output_error"], 0.5, delta=1e-5)
+            self.assertIn("shared.up", [m["name"] for m in layer["matrices"]])
+
+    def test_sources_have_digests(self):
+        receipt = self.receipt()
+        self.assertEqual(len(receipt["sources"]), 1)
+        self.assertEqual(receipt["sources"][0]["sha256"],
+                         receipt["source_sha256"])
+
+    def test_folder_holds_its_receipt(self):
+        out = self.path("folder")
+        told = self.json("upcycle", self.model, "-o", out, "--experts", 4,
+                         "--init", "drop")
+        with open(os.path.join(out, "receipt.json")) as file:
+            self.assertEqual(json.load(file), told)
+        page = read_page(self, os.path.join(out, "receipt.html"))
+        for part in ("Output error by layer", "Expert load",
+                     "Likeness of experts", told["source_sha256"]):
+            self.assertIn(part, page.text)
+        self.assertGreaterEqual(
+            len([tag for tag, _ in page.tags if tag == "svg"]), 3)
+
+    def test_page_of_a_hostile_name(self):
+        evil = self.path("<img src=x onerror=alert(1)>&\"'")
+        os.rename(self.model, evil)
+        out = self.path("page.html")
+        self.succeeds("upcycle", evil, "-o", self.path("m.moe"), "--html", out)
+        page = read_page(self, out)
+        self.assertIn("<img src=x onerror=alert(1)>&\"'", page.text)
+
+    def test_page_without_a_measurement(self):
+        out = self.path("page.html")
+        self.succeeds("upcycle", self.model, "-o", self.path("m.moe"),
+                      "--probe", "", "--html", out)
+        self.assertIn("Not measured", read_page(self, out).text)
+
+    def test_page_that_cannot_be_written(self):
+        self.fails(["upcycle", self.model, "-o", self.path("m.moe"), "--html",
+                    self.path("no", "page.html")], "page.html")
+
+    def test_table_shows_every_layer(self):
+        text = self.succeeds("upcycle", self.model, "-o", self.path("m.moe"))
+        rows = re.findall(r"(?m)^ +(\d) +\d\.\d\de[-+]\d+ ", text)
+        self.assertEqual(rows, ["0", "1"])
+        self.assertIn("promised", text)
+
+
+if __name__ == "__main__":
+    unittest.main()
