@@ -17,6 +17,8 @@
 using namespace moec;
 
 static constexpr llvm::StringLiteral kDonor = "donor.";
+/// As many as there may be experts.
+static constexpr int64_t kMaxDonors = 4096;
 
 static std::string donorName(int64_t donor, llvm::StringRef name) {
   return (kDonor + llvm::Twine(donor) + "." + name).str();
@@ -28,7 +30,7 @@ int64_t moec::donorCount(const Module &module) {
     llvm::StringRef name = weight->name;
     int64_t donor;
     if (name.consume_front(kDonor) && !name.consumeInteger(10, donor) &&
-        name.starts_with("."))
+        name.starts_with(".") && donor > 0 && donor <= kMaxDonors)
       count = std::max(count, donor);
   }
   return count;

@@ -165,6 +165,38 @@ static llvm::Expected<ExprRef> withSlice(ExprRef whole, ExprRef slice,
   return joined(std::move(parts), 0);
 }
 
+/// One more expert: logits, counters and, where every expert is taken or takes
+/// tokens, pairs are more.
+static void widen(Module &module, const MoeBlockView &view, int64_t experts) {
+  auto &route = view.route->attrs<RouteAttrs>();
+  if (route.select == RouterSelect::all)
+    route.k = experts;
+  Value logits = view.router->result();
+  logits.setType(
+      TensorType({logits.type().dim(0), Dim(experts)}, ElementType::f32));
+  if (view.count) {
+    State *state = view.count->operand(0).state();
+    state->type = TensorType({Dim(experts)}, ElementType::i64);
+    view.count->operand(0).setType(state->type);
+    view.count->result().setType(state->type);
+  }
+  Dim pairs = view.route->result(1).type().dim(0);
+  Dim tokens = view.router->result().type().dim(0);
+  Polynomial bound = routePairsBound(route, experts, tokens.polynomial());
+  if (pairs.isConstant() || pairs.symbol()->bound() == bound)
+    return;
+  std::string name = pairs.symbol()->name();
+  DimSymbol *more = nullptr;
+  while (!more)
+    more = module.addRagged(name += "_more", bound);
+  for (Value value :
+       {view.route->result(1), view.route->result(2), view.experts->result()}) {
+    llvm::SmallVector<Dim> shape(value.type().shape());
+    shape[0] = more;
+    value.setType(TensorType(shape, value.type().element()));
+  }
+}
+
 llvm::Error EditExpert::edit(Module &module, MoeBlockView &view) {
   const EditExpertOptions &o = options();
   int64_t count = view.expertCount();
@@ -184,9 +216,11 @@ llvm::Error EditExpert::edit(Module &module, MoeBlockView &view) {
            << "has " << view.routeAttrs().groups << " groups of "
            << count / view.routeAttrs().groups
            << " experts, which one more would leave uneven";
-  if (more && view.routeAttrs().select == RouterSelect::all)
-    view.route->attrs<RouteAttrs>().k = count + 1;
   MoeWeights weights = view.weights();
+  for (Value value : {weights.router, weights.routerBias, weights.selectBias})
+    if (value && (!value.weight() || !value.hasOneUse()))
+      return opError(*view.router)
+             << "has a router that is no weight of its own";
   const FfnAttrs &ffn = view.ffnAttrs();
   llvm::SmallVector<std::pair<Weight *, ExprRef>> changed;
   for (auto [i, value] : llvm::enumerate(weights.experts)) {
@@ -230,18 +264,8 @@ llvm::Error EditExpert::edit(Module &module, MoeBlockView &view) {
     }
   for (auto &[weight, expr] : changed)
     module.redefine(weight, std::move(expr));
-  if (!more)
-    return llvm::Error::success();
-  // One more expert: logits and counters are wider.
-  Value logits = view.router->result();
-  logits.setType(
-      TensorType({logits.type().dim(0), Dim(count + 1)}, ElementType::f32));
-  if (view.count) {
-    State *state = view.count->operand(0).state();
-    state->type = TensorType({Dim(count + 1)}, ElementType::i64);
-    view.count->operand(0).setType(state->type);
-    view.count->result().setType(state->type);
-  }
+  if (more)
+    widen(module, view, count + 1);
   return llvm::Error::success();
 }
 

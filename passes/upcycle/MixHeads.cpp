@@ -45,8 +45,10 @@ llvm::Error moec::mixHeads(Module &module, Program &program, int64_t layer,
     return error() << "attention=mixture finds no attention in layer " << layer;
   int64_t heads = attention->attrs<AttentionAttrs>().heads;
   int64_t experts = options.attentionExperts;
-  if (!experts) // [blocks, KV heads, width, block]
-    experts = heads / attention->operand(1).type().dim(1).constant();
+  // The cache is [blocks, KV heads, width, block].
+  Dim kvHeads = attention->operand(1).type().dim(1);
+  if (!experts && kvHeads.isConstant() && kvHeads.constant() > 0)
+    experts = heads / kvHeads.constant();
   if (experts < 2 || heads % experts)
     return opError(*attention)
            << "has " << heads << " heads, which cannot be " << experts

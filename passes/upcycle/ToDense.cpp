@@ -90,7 +90,14 @@ static Program *withoutArgument(Module &module, Program &program,
   std::string name = program.name;
   module.eraseProgram(&program);
   copy->name = std::move(name);
-  module.eraseState(state);
+  bool used = llvm::any_of(module.programs(), [&](auto &other) {
+    for (unsigned i = 0; i < other->body().numArguments(); ++i)
+      if (other->body().argument(i).state() == state)
+        return true;
+    return false;
+  });
+  if (!used)
+    module.eraseState(state);
   return copy;
 }
 
@@ -179,6 +186,10 @@ llvm::Error ToDense::check(const MoeBlockView &view) const {
     return opError(*view.experts)
            << "stands on another FFN, so that a dense FFN cannot take its "
               "place";
+  for (Operation *user : view.count ? view.count->result().users()
+                                    : llvm::ArrayRef<Operation *>())
+    if (!user->is(OpKind::Return))
+      return opError(*user) << "counts more than this block's experts";
   const FfnAttrs &attrs = view.ffnAttrs();
   if (!view.shared)
     return llvm::Error::success();
@@ -217,16 +228,18 @@ llvm::Expected<Program *> ToDense::rewrite(Module &module, Program &program,
   attrs.weightedHidden = false;
   MoeWeights weights = view.weights();
   llvm::SmallVector<Weight *> own;
-  auto note = [&](Value value) {
-    if (value && value.weight())
-      own.push_back(value.weight());
-  };
-  for (Value value : {weights.router, weights.routerBias, weights.selectBias})
-    note(value);
-  llvm::for_each(weights.experts, note);
-  llvm::for_each(weights.shared, note);
-  if (own.size() < 1 + weights.experts.size() + weights.shared.size())
-    return opError(*view.experts) << "has experts that are no weights";
+  llvm::SmallVector<Value> values{weights.router};
+  for (Value value : {weights.routerBias, weights.selectBias})
+    if (value)
+      values.push_back(value);
+  values.append(weights.experts);
+  values.append(weights.shared);
+  for (Value value : values) {
+    if (!value.weight() || !value.hasOneUse())
+      return opError(*view.experts)
+             << "has a router or experts that are no weights of its own";
+    own.push_back(value.weight());
+  }
 
   std::string base = "layers." + std::to_string(layer) + ".ffn";
   static constexpr llvm::StringLiteral names[] = {".gate", ".up", ".down"};

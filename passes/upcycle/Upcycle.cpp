@@ -30,6 +30,9 @@
 
 using namespace moec;
 
+/// Copies of the dense FFN that one expert may be joined from.
+static constexpr int64_t kMaxCopies = 256;
+
 namespace {
 class Upcycler {
 public:
@@ -121,6 +124,12 @@ llvm::Error Upcycler::fit(DenseFfn &ffn) const {
              options.init != InitPolicy::scratch) {
     ffn.expertWidth = routed;
   }
+  for (auto [what, neurons] : {std::pair("an expert", ffn.expertWidth),
+                               std::pair("a shared FFN", ffn.sharedWidth)})
+    if (neurons / routed > kMaxCopies)
+      return cannot() << "has " << routed << " neurons, but " << what << " is "
+                      << "to have " << neurons << ", more than " << kMaxCopies
+                      << " copies hold";
   return llvm::Error::success();
 }
 

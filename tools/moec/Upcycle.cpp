@@ -327,6 +327,9 @@ static llvm::Error report(UpcycleReceipt &receipt, Clock::time_point start,
 static void warnOf(llvm::ArrayRef<Remark> remarks) {
   llvm::MapVector<llvm::StringRef, std::pair<const Remark *, size_t>> once;
   for (const Remark &remark : remarks) {
+    // Told with their digests when donors are opened.
+    if (llvm::StringRef(remark.reason).starts_with("has equal donors"))
+      continue;
     auto &[first, count] = once[remark.reason];
     if (!count++)
       first = &remark;

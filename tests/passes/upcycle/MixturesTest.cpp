@@ -148,6 +148,17 @@ TEST(EditExpert, ACopyOfAllExpertsChangesNothing) {
   EXPECT_LT(relativeError(model.run(x), expected), 1e-6);
 }
 
+TEST(EditExpert, OneMoreOfAllThatRun) {
+  TinyShape shape;
+  TinyModel model(shape);
+  HostTensor x = normalTokens(5, shape.hidden);
+  std::vector<double> expected = model.run(x);
+  model.upcycle("experts=3,router=softmax_all,router_std=1");
+  model.passes("edit-expert{layer=0},edit-expert{layer=0}");
+  EXPECT_EQ(model.dim("layers.0.moe.up", 0), 5);
+  EXPECT_LT(relativeError(model.run(x), expected), 1e-6);
+}
+
 TEST(EditExpert, SaysWhatItCannotDo) {
   TinyShape shape;
   TinyModel model(shape);
