@@ -249,9 +249,8 @@ Operation *KernelFormer::outline(OpKind kind, llvm::ArrayRef<Operation *> ops) {
         inputs.insert(operand);
     for (Value result : op->results())
       // The ragged products that read a dispatch are formed after it; a route
-      // writes weights also where experts' outputs are added without them.
-      if (kind == OpKind::KernelDispatch ||
-          (op->is(OpKind::MoeRoute) && result.index() == 2) ||
+      // writes everything, also where nothing reads its weights.
+      if (kind == OpKind::KernelDispatch || op->is(OpKind::MoeRoute) ||
           llvm::any_of(result.users(),
                        [&](Operation *user) { return !inside.count(user); }))
         outputs.push_back(result);

@@ -4,6 +4,8 @@
 // Logits are logarithms where softmax is the score, and log(p / (1 - p)) where
 // sigmoid is, so that scores are numbers that one can add up.
 //
+// Long because: there is a table for each published router and each attribute.
+//
 //===----------------------------------------------------------------------===//
 
 #include "ir/core/Builder.h"
