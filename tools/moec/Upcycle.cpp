@@ -10,6 +10,7 @@
 #include "tools/driver/Calibrate.h"
 #include "tools/driver/Describe.h"
 #include "tools/driver/Donors.h"
+#include "tools/driver/Lineage.h"
 #include "tools/driver/Receipt.h"
 #include "tools/driver/UpcyclePlan.h"
 #include "tools/moec/OptionFlags.h"
@@ -194,6 +195,8 @@ static void addFacts(Module &module, const Recipe &recipe,
   recipe.addFacts(module.facts);
   module.facts["lineage.source"] = lastPart(model.path);
   module.facts["lineage.source_sha256"] = receipt.sourceSha256;
+  if (std::string licence = licenceOf(model.path); !licence.empty())
+    module.facts["lineage.licence"] = licence;
   module.facts["lineage.seed"] = std::to_string(receipt.seed);
 }
 

@@ -93,6 +93,13 @@ class Catalogue(RecipeTest):
         self.assertIn('\\"coef\\":0.05', text)
         self.assertIn('"drop-upcycling 1"', text)
 
+    def test_the_licence_goes_along(self):
+        with open(os.path.join(self.model, "README.md"), "w") as file:
+            file.write("---\ntags: [x]\nlicense: apache-2.0\n---\n# A model\n")
+        self.succeeds(*self.upcycle())
+        self.assertIn('fact "lineage.licence" = "apache-2.0"',
+                      self.succeeds("dump", self.out))
+
     def test_attention_losses_need_a_mixture(self):
         losses = self.json("recipes", "ds-moe")["training"]["losses"]
         self.assertEqual([loss["target"] for loss in losses], ["ffn"])
