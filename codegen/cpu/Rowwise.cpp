@@ -7,6 +7,8 @@
 // with the expression in registers. Sums have four chains by position, so
 // their order depends on the width alone.
 //
+// Long because: all operations share one plan of what lies in scratch.
+//
 //===----------------------------------------------------------------------===//
 
 #include "codegen/cpu/Emitter.h"

@@ -1,4 +1,11 @@
 //===- GgufConfig.cpp - metadata of GGUF models ---------------------------===//
+//
+// Much of what config.json says, GGUF leaves to the architecture's name and to
+// which tensors there are.
+//
+// Long because: one reader knows which keys of a file were read.
+//
+//===----------------------------------------------------------------------===//
 #include "frontend/models/ConfigReaders.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringSet.h"

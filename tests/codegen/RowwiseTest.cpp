@@ -1,4 +1,8 @@
 //===- RowwiseTest.cpp - row-wise bodies against double references --------===//
+//
+// Long because: the reference of each operation stands beside its tests.
+//
+//===----------------------------------------------------------------------===//
 
 #include "tests/codegen/KernelHarness.h"
 #include "llvm/ADT/STLExtras.h"
