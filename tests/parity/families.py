@@ -3,8 +3,10 @@
     python tests/parity/families.py [FOLDER] [FAMILY...]
 
 Logits in f32 agree to 1e-4 of the largest at prefill; token by token they equal prefill's.
+Dense models whose FFNs become copies of themselves, routed, give the same logits.
 """
 
+import pathlib
 import sys
 
 import common
@@ -159,6 +161,11 @@ def randomise(model):
             tensor.copy_(torch.randn_like(tensor) * 0.1)
 
 
+def is_dense(config):
+    experts = ("num_local_experts", "num_experts", "n_routed_experts")
+    return not any(getattr(config, key, None) for key in experts)
+
+
 def main():
     folder = sys.argv[1] if len(sys.argv) > 1 else "parity-families"
     torch.manual_seed(1)
@@ -179,6 +186,13 @@ def main():
         common.check(f"{name}: prefill against transformers, relative to it",
                      np.abs(prefill - expected).max() / scale, 1e-4)  # fmt: skip
         common.check(f"{name}: decode against prefill", np.abs(decode - prefill).max(), 0)
+        if is_dense(config) and "--long-context" not in flags:
+            copies = pathlib.Path(folder) / f"{name}-copies.moe"
+            common.moec("upcycle", f"{folder}/{name}", "-o", copies, "--init", "copy",
+                        "--experts", 3, "--top-k", 2)  # fmt: skip
+            routed = common.logits(copies, ids, *flags)
+            common.check(f"{name}: copies as experts against dense, relative to it",
+                         np.abs(routed - prefill).max() / scale, 5e-6)  # fmt: skip
     common.finish()
 
 
