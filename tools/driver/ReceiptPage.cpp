@@ -156,7 +156,8 @@ static void writeLoad(Page &page, const UpcycleReceipt &receipt,
            std::to_string(receipt.probeTokens) + " tokens";
   };
   auto label = [&](size_t row, size_t column) {
-    return std::to_string(count(row, column));
+    int64_t tokens = count(row, column);
+    return tokens > 0 ? std::to_string(tokens) : std::string();
   };
   map.value = value;
   map.tip = tip;

@@ -52,8 +52,10 @@ static void roundAll(HostTensor &tensor, ElementType element) {
     number = roundTo(element, number);
 }
 
-static bool isStoredRounded(const Weight &weight) {
-  return weight.type().rank() > 1 &&
+/// Matrices; of a bank, whose first dimension is that of its experts, those of
+/// one expert.
+static bool isStoredRounded(const Weight &weight, bool bank) {
+  return weight.type().rank() > (bank ? 2 : 1) &&
          !llvm::StringRef(weight.name).ends_with(".router");
 }
 
@@ -64,7 +66,7 @@ llvm::Expected<HostTensor> StreamRunner::load(const Weight &weight) {
     shape.push_back(dim.constant());
   HostTensor tensor = HostTensor::ofFloats(weight.type().element(), shape);
   llvm::copy(numbers, tensor.floats.begin());
-  if (stored && isStoredRounded(weight))
+  if (stored && isStoredRounded(weight, /*bank=*/false))
     roundAll(tensor, *stored);
   return tensor;
 }
@@ -204,7 +206,7 @@ llvm::Error StreamRunner::runExperts(const Operation &op, Values &values,
                     materializeRow(*weight->expr, e, reader));
         HostTensor &bank = one.add(shape, operand.type().element());
         llvm::copy(numbers, bank.floats.begin());
-        if (stored && isStoredRounded(*weight))
+        if (stored && isStoredRounded(*weight, /*bank=*/true))
           roundAll(bank, *stored);
         continue;
       }

@@ -447,7 +447,12 @@ static llvm::Error run() {
     ProbeOptions measured;
     MOEC_ASSIGN(measured.tokens, probeTokens(module));
     measured.threads = threads;
-    receipt.promise = promiseOf(*dense, recipe.options);
+    if (!llvm::StringRef(output).ends_with(".moe")) {
+      MOEC_ASSIGN(ElementType element, folderElement(module));
+      if (element != ElementType::f32)
+        measured.stored = element;
+    }
+    receipt.promise = promiseOf(*dense, recipe.options, measured.stored);
     Progress progress("probing layers");
     MOEC_TRY(probeLayers(
         *dense, module, measured, reader, receipt,

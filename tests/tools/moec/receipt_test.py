@@ -141,6 +141,22 @@ class Receipt(harness.MoecTest):
         self.assertGreaterEqual(
             len([tag for tag, _ in page.tags if tag == "svg"]), 3)
 
+    def test_rounding_of_a_folder_is_measured(self):
+        def worst(dtype, *arguments):
+            receipt = self.json("upcycle", self.model, "-o",
+                                self.path(dtype + str(len(arguments))),
+                                "--dtype", dtype, *arguments)
+            return max(x["output_error"] for x in receipt["layers"])
+
+        # Copies are rounded as the dense model is; the square root of 3 is
+        # rounded anew, within what is promised.
+        self.assertLessEqual(worst("bf16"), 1e-6)
+        groups = ("--init", "virtual-group", "--granularity", 2, "--experts",
+                  6, "--top-k", 4, "--scaling", "exact", "--router",
+                  "softmax-topk", "--router-init", "zero")
+        self.assertLessEqual(worst("f32", *groups), 1e-6)
+        self.assertGreater(worst("bf16", *groups), 1e-4)
+
     def test_page_of_a_hostile_name(self):
         evil = self.path("<img src=x onerror=alert(1)>&\"'")
         os.rename(self.model, evil)
