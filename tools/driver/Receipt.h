@@ -96,6 +96,8 @@ Promise promiseOf(const Module &dense, const UpcycleOptions &options,
 
 struct UpcycleReceipt {
   std::string output;
+  /// The model before had experts already: they were edited or merged.
+  bool edited = false;
   /// As the pass prints them.
   std::string policy, recipe, options;
   int64_t seed = 0;

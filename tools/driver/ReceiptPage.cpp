@@ -52,12 +52,17 @@ static void writeVerdict(Page &page, const UpcycleReceipt &receipt) {
     page.banner(Tone::bad, "The promise is broken", worst);
   } else if (receipt.equalsDense) {
     page.banner(Tone::good,
-                "The model computes the dense model until it is trained",
+                receipt.edited
+                    ? "The model computes what it did before"
+                    : "The model computes the dense model until it is trained",
                 worst);
   } else if (receipt.promise.bound) {
     page.banner(Tone::good, "The promise is kept", worst);
   } else {
-    page.banner(Tone::warning, "The model differs from the dense model", worst);
+    page.banner(Tone::warning,
+                receipt.edited ? "The model differs from the one before"
+                               : "The model differs from the dense model",
+                worst);
   }
 }
 
@@ -80,10 +85,11 @@ static void writeCards(Page &page, const UpcycleReceipt &receipt) {
   if (!receipt.layers.empty()) {
     const LayerReceipt &first = receipt.layers.front();
     cards.emplace_back(std::to_string(receipt.layers.size()),
-                       "layers with experts");
-    cards.emplace_back(std::to_string(first.experts) + ", top-" +
-                           std::to_string(first.topk),
-                       "experts a layer");
+                       "layers measured");
+    if (first.experts)
+      cards.emplace_back(std::to_string(first.experts) + ", top-" +
+                             std::to_string(first.topk),
+                         "experts a layer");
     cards.emplace_back(formatScientific(worstError(receipt)),
                        "largest output error");
     if (cosines)

@@ -161,8 +161,10 @@ void moec::printReceipt(const UpcycleReceipt &receipt, llvm::raw_ostream &os) {
   if (receipt.layers.empty())
     return;
   os << "\n";
-  Table table({"layer", "||moe - dense|| / ||dense||", "measured",
-               "expert cosine", "router condition", "ties",
+  Table table({"layer",
+               receipt.edited ? "||after - before|| / ||before||"
+                              : "||moe - dense|| / ||dense||",
+               "measured", "expert cosine", "router condition", "ties",
                "tokens of each expert"});
   for (const LayerReceipt &layer : receipt.layers)
     table.addRow(

@@ -17,6 +17,9 @@ llvm::Error rewriteModule(Module &module, llvm::StringRef pipeline,
 llvm::Error upcycleModule(Module &module, llvm::StringRef options,
                           std::vector<Remark> *remarks = nullptr);
 
+/// A copy of the graph, without assets, to compare with what it becomes.
+llvm::Expected<std::unique_ptr<Module>> copyGraph(Module &module);
+
 struct FolderOptions {
   /// Element type of matrices; norms, biases and routers stay f32.
   ElementType element = ElementType::bf16;

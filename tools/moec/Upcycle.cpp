@@ -1,11 +1,8 @@
 #include "tools/moec/Command.h"
 
 #include "ir/binary/ModuleFile.h"
-#include "ir/core/Clone.h"
 #include "ir/support/AtomicFile.h"
 #include "ir/support/Hash.h"
-#include "ir/text/Parser.h"
-#include "ir/text/Printer.h"
 #include "runtime/text/Tokenizer.h"
 #include "tools/driver/Calibrate.h"
 #include "tools/driver/Describe.h"
@@ -133,17 +130,6 @@ static llvm::Expected<Recipe> chosenRecipe() {
                       "is "
                    << fieldText(recipe.options, "init");
   return std::move(recipe);
-}
-
-/// A copy of the graph, without assets, to compare with what it becomes.
-static llvm::Expected<std::unique_ptr<Module>> copyOf(Module &module) {
-  auto assets = std::move(module.assets);
-  module.assets.clear();
-  auto copy = parseModule(printModule(module), module.name());
-  module.assets = std::move(assets);
-  if (copy)
-    (*copy)->baseFolder = module.baseFolder;
-  return copy;
 }
 
 static llvm::Expected<std::vector<int32_t>> probeTokens(const Module &module) {
@@ -347,6 +333,28 @@ static void warnOf(llvm::ArrayRef<Remark> remarks) {
 }
 
 /// A MoE in another form: dense, or with other experts.
+static llvm::Expected<ProbeOptions> probeOptions(const Module &module) {
+  ProbeOptions options;
+  MOEC_ASSIGN(options.tokens, probeTokens(module));
+  options.threads = threads;
+  if (!llvm::StringRef(output).ends_with(".moe")) {
+    MOEC_ASSIGN(ElementType element, folderElement(module));
+    if (element != ElementType::f32)
+      options.stored = element;
+  }
+  return std::move(options);
+}
+
+static llvm::Error compareBlocks(const Module &before, const Module &after,
+                                 const ProbeOptions &options,
+                                 CheckpointReader &reader,
+                                 UpcycleReceipt &receipt) {
+  Progress progress("probing layers");
+  return probeLayers(
+      before, after, options, reader, receipt,
+      [&](uint64_t done, uint64_t all) { progress.update(done, all); });
+}
+
 static llvm::Error edit() {
   auto start = Clock::now();
   MemoryWatch memory;
@@ -382,6 +390,11 @@ static llvm::Error edit() {
   receipt.policy = toDense.empty() ? "edit-expert" : "to-dense";
   receipt.options = pipeline;
   receipt.source = model.path;
+  receipt.edited = true;
+  std::unique_ptr<Module> before;
+  if (!probe.empty() && !dryRun) {
+    MOEC_ASSIGN(before, copyGraph(module));
+  }
   CheckpointReader reader(module.baseFolder);
   if (!dryRun) {
     MOEC_ASSIGN(receipt.sourceSha256, readSources(module, reader, receipt));
@@ -391,6 +404,11 @@ static llvm::Error edit() {
   warnOf(remarks);
   if (dryRun)
     return tellPlan(module, reader);
+  if (before) {
+    MOEC_ASSIGN(ProbeOptions measured, probeOptions(module));
+    MOEC_TRY(compareBlocks(*before, module, measured, reader, receipt));
+    before.reset();
+  }
   module.facts["lineage.source"] = lastPart(model.path);
   module.facts["lineage.source_sha256"] = receipt.sourceSha256;
   module.facts["lineage.edit"] = pipeline;
@@ -418,7 +436,7 @@ static llvm::Error run() {
   receipt.source = model.path;
   std::unique_ptr<Module> dense;
   if (!probe.empty() && !dryRun) {
-    MOEC_ASSIGN(dense, copyOf(module));
+    MOEC_ASSIGN(dense, copyGraph(module));
   }
   CheckpointReader reader(module.baseFolder);
   // Digests take as long as reading everything, which a plan should not.
@@ -444,19 +462,9 @@ static llvm::Error run() {
   addFacts(module, recipe, receipt);
   receipt.options = module.facts["upcycle.options"];
   if (dense) {
-    ProbeOptions measured;
-    MOEC_ASSIGN(measured.tokens, probeTokens(module));
-    measured.threads = threads;
-    if (!llvm::StringRef(output).ends_with(".moe")) {
-      MOEC_ASSIGN(ElementType element, folderElement(module));
-      if (element != ElementType::f32)
-        measured.stored = element;
-    }
+    MOEC_ASSIGN(ProbeOptions measured, probeOptions(module));
     receipt.promise = promiseOf(*dense, recipe.options, measured.stored);
-    Progress progress("probing layers");
-    MOEC_TRY(probeLayers(
-        *dense, module, measured, reader, receipt,
-        [&](uint64_t done, uint64_t all) { progress.update(done, all); }));
+    MOEC_TRY(compareBlocks(*dense, module, measured, reader, receipt));
     dense.reset();
     // A model that is not what it promises is not written; its receipt is.
     if (llvm::Error broken = checkPromise(receipt)) {

@@ -141,6 +141,25 @@ class Receipt(harness.MoecTest):
         self.assertGreaterEqual(
             len([tag for tag, _ in page.tags if tag == "svg"]), 3)
 
+    def test_edits_are_measured_against_the_model_before(self):
+        sparse = self.path("sparse.moe")
+        self.succeeds("upcycle", self.model, "-o", sparse, "--experts", 4)
+        out = self.path("edited.moe")
+        merged = self.json("upcycle", sparse, "-o", out, "--to-dense",
+                           "average")
+        self.assertEqual(len(merged["layers"]), 2)
+        for layer in merged["layers"]:
+            self.assertLessEqual(layer["output_error"], 1e-6)
+            self.assertEqual(layer["experts"], 0)
+        edited = self.json("upcycle", sparse, "-o", out, "--top-k", 4,
+                           "--edit-expert", "layer=1,expert=2,init=drop")
+        first, second = edited["layers"]
+        self.assertEqual(first["output_error"], 0)
+        self.assertEqual(first["expert_cosine"]["min"], 1)
+        self.assertLess(second["expert_cosine"]["min"], 0.9)
+        self.assertEqual(second["expert_cosine"]["max"], 1)
+        self.assertEqual(second["output_error"] > 0, second["load"][2] > 0)
+
     def test_rounding_of_a_folder_is_measured(self):
         def worst(dtype, *arguments):
             receipt = self.json("upcycle", self.model, "-o",
