@@ -151,7 +151,7 @@ class Receipt(harness.MoecTest):
         for layer in merged["layers"]:
             self.assertLessEqual(layer["output_error"], 1e-6)
             self.assertEqual(layer["experts"], 0)
-        edited = self.json("upcycle", sparse, "-o", out, "--top-k", 4,
+        edited = self.json("upcycle", sparse, "-o", out,
                            "--edit-expert", "layer=1,expert=2,init=drop")
         first, second = edited["layers"]
         self.assertEqual(first["output_error"], 0)
