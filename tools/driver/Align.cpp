@@ -9,7 +9,7 @@ using namespace moec;
 using Keys = llvm::ArrayRef<uint64_t>;
 using KeyPairs = std::vector<std::pair<size_t, size_t>>;
 
-/// Cells of the largest table that is filled: 16 million bytes.
+/// Cells of the largest table that is filled, 64 MiB of them.
 static constexpr size_t kMaxCells = size_t(1) << 24;
 
 namespace {
