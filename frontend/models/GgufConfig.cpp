@@ -373,6 +373,10 @@ llvm::Error GgufReader::readRope() {
     return settings.errorAt(prefix + "rope.dimension_count")
            << "expected rope to turn the whole head of " << config.headDim
            << ", found " << rope.dims;
+  if (rope.dims < 2)
+    return settings.errorAt(prefix + "rope.dimension_count")
+           << "expected rope to turn at least one pair of elements, found "
+           << rope.dims << " elements";
   keys.ropeTheta = key("rope.freq_base");
   MOEC_ASSIGN(std::optional<double> theta, settings.number(keys.ropeTheta));
   rope.theta = theta.value_or(10000);

@@ -159,6 +159,11 @@ TEST(GgufConfig, MoreFamilies) {
   EXPECT_FALSE(config.gatedFfn);
   EXPECT_EQ(config.rope.dims, 2);
 
+  TinyGguf still("nemotron");
+  still.writer.addF32("nemotron.attention.layer_norm_epsilon", 1e-6f);
+  still.writer.addU32("nemotron.rope.dimension_count", 0);
+  EXPECT_THAT(still.failure(), HasSubstr("at least one pair of elements"));
+
   TinyGguf phi("phi3");
   phi.addTensor("rope_factors_short.weight", {2}, 2.0f);
   phi.addTensor("rope_factors_long.weight", {2}, 3.0f);
