@@ -138,13 +138,13 @@ static llvm::Error checkShape(const Config &settings, const ModelConfig &config,
     return settings.errorAt(keys.kvHeads)
            << "expected the number of key and value heads to divide the "
            << config.heads << " query heads, found " << config.kvHeads;
-  // Rows of all heads are counted, and added up.
-  constexpr int64_t kWidest = int64_t(1) << 40;
-  if (std::max(config.headDim, config.valueWidth()) > kWidest / config.heads)
+  // Bounds what is made for each pair, and the sums of rows of heads.
+  constexpr int64_t kLongestHead = 1 << 16;
+  int64_t longest = std::max(config.headDim, config.valueWidth());
+  if (longest > kLongestHead)
     return settings.errorAt(keys.headDim)
-           << "expected heads of at most " << kWidest
-           << " elements in all, found " << config.heads << " of "
-           << std::max(config.headDim, config.valueWidth());
+           << "expected a head of at most " << kLongestHead
+           << " elements, found " << longest;
   if (config.position == PositionKind::rotary &&
       (config.rope.dims % 2 || config.rope.dims > config.headDim))
     return settings.errorAt(keys.headDim)
