@@ -7,6 +7,8 @@
 
 #include <atomic>
 #include <cmath>
+#include <condition_variable>
+#include <mutex>
 
 using namespace moec;
 
@@ -75,6 +77,35 @@ static llvm::Error streamTensor(const ExportTensor &tensor, size_t index,
   return sink.complete(index, digest.finish());
 }
 
+namespace {
+/// Elements that may be in work at a time. A piece in work takes a handful of
+/// bytes an element, so memory stays near what the largest one needs alone,
+/// while threads read, compute and write different tensors.
+class WorkBudget {
+public:
+  explicit WorkBudget(uint64_t most) : most(most) {}
+  void take(uint64_t elements) {
+    std::unique_lock<std::mutex> lock(mutex);
+    freed.wait(lock, [&] { return !used || used + elements <= most; });
+    used += elements;
+  }
+  void give(uint64_t elements) {
+    std::lock_guard<std::mutex> lock(mutex);
+    used -= elements;
+    freed.notify_all();
+  }
+
+private:
+  const uint64_t most;
+  uint64_t used = 0;
+  std::mutex mutex;
+  std::condition_variable freed;
+};
+} // namespace
+
+/// Lets threads work side by side on a model of small tensors.
+static constexpr uint64_t kElementsBesideLargest = 8 << 20;
+
 llvm::Error moec::streamTensors(llvm::ArrayRef<ExportTensor> tensors,
                                 TensorReader &reader, unsigned threads,
                                 TensorSink &sink, WorkProgress progress) {
@@ -93,26 +124,21 @@ llvm::Error moec::streamTensors(llvm::ArrayRef<ExportTensor> tensors,
     largest = std::max(largest, most);
   }
   std::atomic<uint64_t> done{0};
-  auto work = [&](size_t index) -> llvm::Error {
-    MOEC_TRY(checkInterrupt());
-    if (!sink.isComplete(index))
-      if (llvm::Error err = streamTensor(tensors[index], index, reader, sink))
-        return withNote(std::move(err), Location::ofObject(tensors[index].name),
-                        "while writing this tensor");
-    done += elements[index];
-    progress(done, total);
-    return llvm::Error::success();
-  };
-  // A piece in work takes a handful of bytes an element, so that few large
-  // ones may be in work at a time.
-  std::vector<size_t> small;
-  for (size_t index = 0; index < tensors.size(); ++index) {
-    uint64_t most = largestPieces[index];
-    if (most * threads > largest && most > (8 << 20))
-      MOEC_TRY(work(index));
-    else
-      small.push_back(index);
-  }
-  return parallelFor(small.size(), threads,
-                     [&](uint64_t i) { return work(small[i]); });
+  WorkBudget budget(largest + kElementsBesideLargest);
+  return parallelFor(
+      tensors.size(), threads, [&](uint64_t index) -> llvm::Error {
+        MOEC_TRY(checkInterrupt());
+        if (!sink.isComplete(index)) {
+          budget.take(largestPieces[index]);
+          llvm::Error err = streamTensor(tensors[index], index, reader, sink);
+          budget.give(largestPieces[index]);
+          if (err)
+            return withNote(std::move(err),
+                            Location::ofObject(tensors[index].name),
+                            "while writing this tensor");
+        }
+        done += elements[index];
+        progress(done, total);
+        return llvm::Error::success();
+      });
 }
