@@ -202,6 +202,27 @@ class Folder(harness.MoecTest):
                 self.assertEqual(harness.digests(out), harness.digests(whole))
                 self.assertEqual(self.left_over(), [])
 
+    def test_killed_again_and_again(self):
+        whole, out = self.path("whole"), self.path("out")
+        self.succeeds(*self.command, "-o", whole)
+        kills = 0
+        for tensors in (2, 9, 20, 40):
+            # Other numbers of threads take up what one has left.
+            process = self.start(*self.command, "-o", out, "--threads",
+                                 1 + kills % 3)
+            self.wait_until(lambda: self.journal(out) > tensors
+                            or process.poll() is not None)
+            process.kill()
+            process.communicate(timeout=harness.TIMEOUT)
+            kills += process.returncode == -signal.SIGKILL
+            if os.path.exists(out):
+                break
+        self.assertGreaterEqual(kills, 2)
+        if not os.path.exists(out):
+            self.succeeds(*self.command, "-o", out)
+        self.assertEqual(harness.digests(out), harness.digests(whole))
+        self.assertEqual(self.left_over(), [])
+
     def test_another_recipe_starts_anew(self):
         out = self.path("out")
         self.broken_off(out, signal.SIGKILL)
