@@ -20,6 +20,7 @@
 #include "ir/kernel/KernelOps.h"
 #include "ir/ops/MoeOps.h"
 #include "ir/ops/OpInfo.h"
+#include "ir/target/TargetQueries.h"
 #include "passes/Passes.h"
 #include "passes/lower/Specialize.h"
 #include "llvm/ADT/MapVector.h"
@@ -374,6 +375,12 @@ public:
                             : RaggedForm::grouped;
       MOEC_TRY(KernelFormer(*program, form, context).run());
       context.count("kernels", program->body().ops().size() - 1);
+      if (!context.target)
+        continue;
+      for (const Operation &op : program->body().ops())
+        if (isKernel(op))
+          if (auto reason = context.target->unsupported(op))
+            return opError(op) << *reason;
     }
     return llvm::Error::success();
   }

@@ -1,6 +1,7 @@
 //===- AttentionTest.cpp - the paged cache and attention over it ----------===//
 
 #include "tests/codegen/KernelHarness.h"
+#include "tests/conformance/Tolerances.h"
 #include "llvm/ADT/STLExtras.h"
 
 #include <algorithm>
@@ -13,10 +14,6 @@ using kernel::AttentionSpec;
 using kernel::KvAppendSpec;
 
 namespace {
-
-/// Scores and sums have another order than the reference's, and exponentials
-/// rescale once a chunk: c = 4.
-constexpr Tolerance kAttention = {4, 1e-6};
 
 class AttentionTest : public testing::TestWithParam<CpuLevel> {};
 
@@ -168,7 +165,7 @@ std::vector<uint8_t> checkAttention(AttentionSpec spec, const Batch &batch,
       for (float x : attend<float>(spec, batch, q, keys, values, token, head))
         typed.push_back(roundTo(spec.out, x));
     }
-  expectClose(out, exact, typed, kAttention, "out");
+  expectClose(out, exact, typed, toleranceOf(spec), "out");
   return out.copyBytes();
 }
 

@@ -1,6 +1,7 @@
 //===- GateHeadsTest.cpp - a mixture of attention heads, compiled ---------===//
 
 #include "tests/codegen/KernelHarness.h"
+#include "tests/conformance/Tolerances.h"
 
 using namespace moec;
 using namespace moec::test;
@@ -8,9 +9,6 @@ using cpu::CpuLevel;
 using kernel::GateHeadsSpec;
 
 namespace {
-
-/// One product, rounded as the reference's is.
-constexpr Tolerance kProduct = {1, 0};
 
 class GateHeadsTest : public testing::TestWithParam<CpuLevel> {};
 
@@ -63,7 +61,7 @@ TEST_P(GateHeadsTest, MultipliesHeadsByTheWeightOfTheirExpert) {
           buffers.push_back(&offsets);
         buffers.insert(buffers.end(), {&pairExpert, &pairWeight, &out});
         compiled(spec, GetParam()).runSplit(buffers, {tokens}, {&out}, random);
-        expectClose(out, exact, typed, kProduct, "out");
+        expectClose(out, exact, typed, toleranceOf(GateHeadsSpec()), "out");
       }
 }
 

@@ -1,6 +1,7 @@
 //===- GemmTest.cpp - dense and ragged GEMM against double references -----===//
 
 #include "tests/codegen/KernelHarness.h"
+#include "tests/conformance/Tolerances.h"
 #include "llvm/ADT/STLExtras.h"
 
 #include <cmath>
@@ -13,12 +14,6 @@ using kernel::GemmSpec;
 using kernel::RaggedGemmSpec;
 
 namespace {
-
-/// Kernels fuse multiply and add, and vdpbf16ps rounds pairs and flushes
-/// subnormals, while the typed reference rounds product and sum: c = 2. The
-/// activations of VectorMath.h are within 2 ulp of libm's. The floor, some
-/// units in the last place of 1, is for sums that happen to be exact.
-constexpr Tolerance kGemm = {2, 2e-6};
 
 class GemmTest : public testing::TestWithParam<CpuLevel> {};
 
@@ -108,7 +103,7 @@ static std::vector<uint8_t> checkGemm(const GemmSpec &spec, int64_t m,
       typed.push_back(roundTo(spec.out, t));
     }
   }
-  expectClose(out, exact, typed, kGemm, "out");
+  expectClose(out, exact, typed, toleranceOf(spec), "out");
   return out.copyBytes();
 }
 
@@ -329,7 +324,7 @@ static void checkRagged(RaggedGemmSpec spec, int64_t tokens, CpuLevel level,
       buffers.push_back(&pairWeight);
     buffers.push_back(&out);
     compiled(spec, level).runSplit(buffers, extents, {&out}, random);
-    expectClose(out, exact, typed, kGemm, "out");
+    expectClose(out, exact, typed, toleranceOf(spec), "out");
     bytes[int(form)] = out.copyBytes();
   }
   EXPECT_EQ(bytes[0], bytes[1]) << "the forms differ";

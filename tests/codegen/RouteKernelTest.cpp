@@ -15,6 +15,7 @@
 #include "passes/driver/PassManager.h"
 #include "passes/pipeline/Registry.h"
 #include "tests/codegen/KernelHarness.h"
+#include "tests/conformance/Tolerances.h"
 
 #include <cmath>
 
@@ -24,11 +25,6 @@ using cpu::CpuLevel;
 using kernel::RouteSpec;
 
 namespace {
-
-/// Sums of a few terms in another order than the reference's, and scores of
-/// two units in the last place: c = 4; the floor is two units of a weight near
-/// 2.
-constexpr Tolerance kWeights = {4, 1e-6};
 
 struct Way {
   std::string name;
@@ -293,7 +289,8 @@ void check(const Way &way, int64_t experts, int64_t tokens, CpuLevel level) {
     EXPECT_EQ(pairExpert.getInt(pair), exact[1].ints[pair]) << "pair " << pair;
     weights.set(pair, pairWeight.get(pair));
   }
-  expectClose(weights, exact[2].floats, typed[2].floats, kWeights, "weights");
+  expectClose(weights, exact[2].floats, typed[2].floats, toleranceOf(spec),
+              "weights");
   for (int64_t token = 0; spec.ragged() && token <= tokens; ++token)
     EXPECT_EQ(offsets.getInt(token), exact[0].ints[token]) << "token " << token;
   for (int64_t pair = pairs; pair < most; ++pair)

@@ -1,6 +1,7 @@
 //===- RoutingTest.cpp - route, dispatch and combine ----------------------===//
 
 #include "tests/codegen/KernelHarness.h"
+#include "tests/conformance/Tolerances.h"
 #include "llvm/ADT/STLExtras.h"
 
 #include <algorithm>
@@ -15,12 +16,6 @@ using kernel::DispatchSpec;
 using kernel::RouteSpec;
 
 namespace {
-
-/// Sums of a few terms in another order than the reference's: c = 4; the floor
-/// is two units in the last place of a weight near 1.
-constexpr Tolerance kRoute = {4, 3e-7};
-/// One fused rounding a term against two: c = 2.
-constexpr Tolerance kCombine = {2, 1e-6};
 
 class RouteTest : public testing::TestWithParam<CpuLevel> {};
 class DispatchTest : public testing::TestWithParam<CpuLevel> {};
@@ -117,7 +112,7 @@ void checkRoute(const RouteSpec &spec, const Array &logits, CpuLevel level) {
       ++counts[chosen[choice]];
     }
   }
-  expectClose(pairWeight, exact, typed, kRoute, "weights");
+  expectClose(pairWeight, exact, typed, kUnscaledWeights, "weights");
   for (int64_t e = 0; e < spec.experts; ++e)
     EXPECT_EQ(counters.get(e), 100 * e + counts[e]) << "counter " << e;
 }
@@ -298,7 +293,8 @@ TEST_P(CombineTest, AddsPairsInOrderToTheResidual) {
               exact.push_back(x);
               typed.push_back(roundTo(element, t));
             }
-            expectClose(out, exact, typed, kCombine, kernel::describe(spec));
+            expectClose(out, exact, typed, toleranceOf(spec),
+                        kernel::describe(spec));
           }
 }
 

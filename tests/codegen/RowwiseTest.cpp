@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "tests/codegen/KernelHarness.h"
+#include "tests/conformance/Tolerances.h"
 #include "llvm/ADT/STLExtras.h"
 
 #include <cmath>
@@ -17,11 +18,6 @@ using kernel::RowwiseSpec;
 using Kind = RowOp::Kind;
 
 namespace {
-
-/// Sums have a different order than the reference's, and elementary functions
-/// are within 2 ulp where libm is within 1: c = 4. The floor is for bodies
-/// whose typed error is zero or rounds by luck.
-constexpr Tolerance kRowwise = {4, 1e-6};
 
 class RowwiseTest : public testing::TestWithParam<CpuLevel> {};
 
@@ -208,7 +204,8 @@ template <typename T> struct Interpreter {
 /// Runs `spec` over rows of operands and compares all its results.
 void checkRowwise(const RowwiseSpec &spec,
                   llvm::ArrayRef<const Array *> operands, int64_t rows,
-                  CpuLevel level, Tolerance tolerance = kRowwise) {
+                  CpuLevel level,
+                  Tolerance tolerance = toleranceOf(RowwiseSpec())) {
   SCOPED_TRACE(kernel::describe(spec));
   ASSERT_EQ(cpu::supports(spec, level), std::nullopt);
   Random random(1);

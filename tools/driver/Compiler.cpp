@@ -1,5 +1,6 @@
 #include "tools/driver/Compiler.h"
 
+#include "codegen/package/CpuTarget.h"
 #include "frontend/importer/Importer.h"
 #include "ir/binary/Binary.h"
 #include "ir/ops/MoeOps.h"
@@ -8,6 +9,9 @@
 #include "runtime/cpu/HostFeatures.h"
 #include "runtime/schema/Facts.h"
 #include "llvm/ADT/STLExtras.h"
+#include "llvm/ADT/SmallString.h"
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/Path.h"
 
 using namespace moec;
 
@@ -45,6 +49,20 @@ static std::pair<const Expr *, uint32_t> storedSource(const Expr &expr) {
   return {at->kind == ExprKind::Source ? at : nullptr, heads};
 }
 
+/// `path` as a plan in `folder` names it.
+static std::string seenFrom(llvm::StringRef folder, llvm::StringRef path) {
+  llvm::SmallString<256> from(folder), to(path);
+  if (folder.empty() || llvm::sys::fs::make_absolute(from) ||
+      llvm::sys::fs::make_absolute(to))
+    return path.str();
+  llvm::sys::path::remove_dots(from, /*remove_dot_dot=*/true);
+  llvm::sys::path::remove_dots(to, /*remove_dot_dot=*/true);
+  llvm::StringRef inside = to;
+  if (inside.consume_front(from) && inside.consume_front("/"))
+    return inside.str();
+  return path.str();
+}
+
 std::vector<cpu::CpuLevel> moec::hostLevels() {
   std::vector<cpu::CpuLevel> levels;
   for (cpu::CpuLevel level : llvm::reverse(cpu::kCpuLevels))
@@ -74,7 +92,15 @@ moec::compileModule(Module &module, const CompileRequest &request) {
   // The module travels in the plan as it is before kernels are formed, which
   // is what its weights are named in.
   size_t split = text.find(",specialize");
+  PlanOptions options;
+  options.levels = request.levels;
+  if (options.levels.empty())
+    for (cpu::CpuLevel level : llvm::reverse(cpu::kCpuLevels))
+      options.levels.push_back(level);
+  CpuTarget target(options.levels);
   PassManager before(request.instrumentation), after(request.instrumentation);
+  before.setTarget(&target);
+  after.setTarget(&target);
   MOEC_ASSIGN(Pipeline first,
               parsePipeline(text.substr(0, split), allPasses()));
   MOEC_ASSIGN(Pipeline second,
@@ -82,7 +108,6 @@ moec::compileModule(Module &module, const CompileRequest &request) {
   before.add(std::move(first));
   after.add(std::move(second));
   MOEC_TRY(before.run(module));
-  PlanOptions options;
   auto tokenizer = module.assets.find("tokenizer");
   if (tokenizer != module.assets.end()) {
     options.tokenizer = std::move(tokenizer->second);
@@ -92,10 +117,6 @@ moec::compileModule(Module &module, const CompileRequest &request) {
   MOEC_TRY(after.run(module));
 
   options.producer = "moec " MOEC_VERSION;
-  options.levels = request.levels;
-  if (options.levels.empty())
-    for (cpu::CpuLevel level : llvm::reverse(cpu::kCpuLevels))
-      options.levels.push_back(level);
   const DimSymbol *tokens = module.findDim(facts::kTokens);
   if (Program *small = module.findProgram(kSmallBatchProgram))
     options.programs.push_back({small, {{tokens, request.smallBatch}}});
@@ -116,8 +137,8 @@ moec::compileModule(Module &module, const CompileRequest &request) {
         return std::vector<StoredWeight>();
       uint64_t bytes =
           *byteSize(source->type.element(), *source->type.staticElements());
-      parts.push_back(
-          {place->path, place->offset, bytes, source->type.element(), heads});
+      parts.push_back({seenFrom(request.folder, place->path), place->offset,
+                       bytes, source->type.element(), heads});
     }
     return parts;
   };

@@ -23,6 +23,9 @@ struct CompileRequest {
   int64_t smallBatch = 8;
   /// Largest number of tokens of one step; 0: as the module says.
   int64_t maxTokens = 0;
+  /// Where the plan will lie. It names files beneath this folder relative to
+  /// it, so that both may move together; empty: all in full.
+  std::string folder;
 };
 
 struct CompileResult {

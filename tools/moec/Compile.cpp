@@ -1,6 +1,7 @@
 #include "tools/moec/Command.h"
 
 #include "ir/support/AtomicFile.h"
+#include "llvm/Support/Path.h"
 
 #include <chrono>
 
@@ -94,6 +95,9 @@ static llvm::Error run() {
   MOEC_ASSIGN(request.precision, parsePrecision(dtype));
   request.instrumentation = passes.options();
   request.maxTokens = maxTokens;
+  request.folder = llvm::sys::path::parent_path(output).str();
+  if (request.folder.empty())
+    request.folder = ".";
   MOEC_ASSIGN(AnyModel opened, model.open());
   if (!opened.module || opened.plan)
     return error(Location::inFile(model.path))

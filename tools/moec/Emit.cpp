@@ -2,6 +2,7 @@
 
 #include "codegen/cuda/EmitCuda.h"
 #include "codegen/package/BindKernel.h"
+#include "codegen/package/CpuTarget.h"
 #include "ir/binary/ModuleFile.h"
 #include "ir/kernel/KernelOps.h"
 #include "llvm/ADT/StringSet.h"
@@ -42,9 +43,8 @@ static llvm::Error run() {
   std::optional<cpu::CpuLevel> level;
   if (target == "native")
     level = hostLevels().front();
-  for (cpu::CpuLevel known : cpu::kCpuLevels)
-    if (cpu::variantName(known) == target.getValue())
-      level = known;
+  else
+    level = cpuLevelOf(target);
   if (!cuda && !level)
     return error() << "--target is '" << target
                    << "', expects native, cuda, sm_80 or a variant such as "

@@ -1,5 +1,6 @@
 #include "tools/moec/Command.h"
 
+#include "codegen/package/CpuTarget.h"
 #include "passes/pipeline/Registry.h"
 #include "tools/driver/OptDriver.h"
 #include "llvm/Support/MemoryBuffer.h"
@@ -31,6 +32,10 @@ static cl::opt<bool> binary("binary", cl::desc("write the binary form"),
                             cl::sub(flags));
 static cl::opt<bool> replay("replay", cl::desc("the input is a reproducer"),
                             cl::sub(flags));
+static cl::opt<std::string>
+    target("target", cl::value_desc("name"),
+           cl::desc("a CPU variant that kernels must suit, or cpu for all"),
+           cl::sub(flags));
 static PassFlags passFlags(flags);
 
 static llvm::Error run() {
@@ -54,6 +59,15 @@ static llvm::Error run() {
   if (binary)
     options.output = ModuleForm::binary;
   options.instrumentation = passFlags.options();
+  std::optional<CpuTarget> cpu;
+  if (target == "cpu")
+    cpu.emplace(cpu::kCpuLevels);
+  else if (auto level = cpuLevelOf(target))
+    cpu.emplace(*level);
+  else if (!target.empty())
+    return error() << "--target is '" << target
+                   << "', expects cpu or a variant such as cpu-x86-avx2";
+  options.target = cpu ? &*cpu : nullptr;
   auto buffer = llvm::MemoryBuffer::getFileOrSTDIN(input);
   if (!buffer)
     return error(Location::inFile(input))
