@@ -117,6 +117,7 @@ private:
   llvm::Error adaptRotaryOrder();
   llvm::Error adaptRouter();
   llvm::Error adaptShared();
+  llvm::Error avoidZeroGates();
   void note(const llvm::Twine &text) { plan.notes.push_back(text.str()); }
   std::string layer(int64_t number) const {
     return "layers." + std::to_string(number) + ".";
@@ -246,6 +247,26 @@ llvm::Error Adapter::adaptRouter() {
 /// Whole blocks of quantised types, and no kernel's odd case.
 static constexpr int64_t kZeroSharedWidth = 32;
 
+/// llama.cpp has versions that compute sigmoid x as silu x / x. A gate of zeros
+/// becomes one so small that its sigmoid is 1/2 all the same.
+llvm::Error Adapter::avoidZeroGates() {
+  for (int64_t number = 0; number < config.layers; ++number) {
+    std::string name = layer(number) + "moe.shared.router";
+    if (!config.isMoe(number))
+      continue;
+    MOEC_ASSIGN(CanonicalWeight gate, weights.find(name));
+    const Expr *expr = gate.expr ? &resolve(*gate.expr) : nullptr;
+    if (!expr || expr->kind != ExprKind::Fill ||
+        expr->attrs<FillAttrs>().value != 0)
+      continue;
+    auto attrs = std::make_unique<FillAttrs>(expr->attrs<FillAttrs>());
+    attrs->value = 0x1p-60;
+    MOEC_ASSIGN(ExprRef tiny, Expr::make(ExprKind::Fill, {}, std::move(attrs)));
+    weights.set(name, std::move(tiny));
+  }
+  return llvm::Error::success();
+}
+
 llvm::Error Adapter::adaptShared() {
   MoeConfig &moe = *config.moe;
   if (target.shared == SharedExpert::none ||
@@ -281,7 +302,9 @@ llvm::Error Adapter::adaptShared() {
   }
   moe.sharedFfn = width;
   moe.sharedGate = target.shared == SharedExpert::gated;
-  return llvm::Error::success();
+  return moe.sharedGate && target.format == ExportFormat::gguf
+             ? avoidZeroGates()
+             : llvm::Error::success();
 }
 
 llvm::Error Adapter::run() {

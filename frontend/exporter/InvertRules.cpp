@@ -14,6 +14,26 @@ struct Part {
 };
 } // namespace
 
+/// What was added when the numbers were read is not subtracted but left away,
+/// so that their bits are the same.
+static llvm::Expected<ExprRef> withoutOffset(double offset, ExprRef expr) {
+  auto isOffset = [](const Expr &at, double value) {
+    const Expr &filled = resolve(at);
+    return filled.kind == ExprKind::Fill &&
+           filled.attrs<FillAttrs>().value == value;
+  };
+  const Expr &at = resolve(*expr);
+  if (at.kind == ExprKind::Add && isOffset(*at.args[1], offset))
+    return at.args[0];
+  auto attrs = std::make_unique<FillAttrs>();
+  attrs->shape = shapeOf(*expr);
+  attrs->value = -offset;
+  MOEC_ASSIGN(ExprRef constant,
+              Expr::make(ExprKind::Fill, {}, std::move(attrs)));
+  return Expr::make(ExprKind::Add, {std::move(expr), std::move(constant)},
+                    nullptr);
+}
+
 static llvm::Expected<ExprRef> undo(const WeightStep &step, ExprRef expr) {
   switch (step.kind) {
   case WeightStep::Kind::transpose:
@@ -30,22 +50,10 @@ static llvm::Expected<ExprRef> undo(const WeightStep &step, ExprRef expr) {
     attrs->shape.erase(attrs->shape.begin());
     return Expr::make(ExprKind::Reshape, {std::move(expr)}, std::move(attrs));
   }
-  case WeightStep::Kind::offset: {
-    // What was added when it was read is left out again.
-    const Expr &sum = resolve(*expr);
-    if (sum.kind == ExprKind::Add && sum.args[1]->kind == ExprKind::Fill &&
-        sum.args[1]->attrs<FillAttrs>().value == step.offset)
-      return sum.args[0];
-    auto attrs = std::make_unique<FillAttrs>();
-    attrs->shape = shapeOf(*expr);
-    attrs->value = -step.offset;
-    MOEC_ASSIGN(ExprRef constant,
-                Expr::make(ExprKind::Fill, {}, std::move(attrs)));
-    return Expr::make(ExprKind::Add, {std::move(expr), std::move(constant)},
-                      nullptr);
-  }
+  case WeightStep::Kind::offset:
+    return withoutOffset(step.offset, std::move(expr));
   case WeightStep::Kind::headSlice:
-    return error() << "is a part of every head, which no export puts together";
+    return error() << "parts of heads are not joined";
   case WeightStep::Kind::slice:
   case WeightStep::Kind::rotaryToHalf:
     break;

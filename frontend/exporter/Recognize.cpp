@@ -24,6 +24,7 @@ private:
   void readFacts();
   void readBiasesAndNorms();
   void readRope();
+  void readScales();
   llvm::Error readAttention();
   llvm::Error readFfns();
   llvm::Error readFfn(const Operation &op, llvm::ArrayRef<Value> weights,
@@ -110,13 +111,68 @@ void Reader::readRope() {
       config.rope =
           explainFrequencies(attrs.inverseFrequencies, config.context);
       config.rope.interleaved = attrs.interleaved;
+      config.rope.magnitude = attrs.magnitude;
       return;
     }
+}
+
+/// The scale op that reads `value`, null where there is none.
+static const Operation *scaleOf(Value value) {
+  for (const Operation *user : value.users())
+    if (user->is(OpKind::Scale))
+      return user;
+  return nullptr;
+}
+
+static double factorOf(const Operation *scale) {
+  return scale ? scale->attrs<ScaleAttrs>().factor : 1;
+}
+
+void Reader::readScales() {
+  config.embeddingScale = factorOf(scaleOf(reader("embed")->result()));
+  if (const Operation *out = reader("layers.0.attn.o")) {
+    Value branch = out->result();
+    if (const Operation *norm = reader("layers.0.attn_post_norm"))
+      branch = norm->result();
+    config.residualScale = factorOf(scaleOf(branch));
+  }
+  const Operation *head =
+      reader(config.tiedEmbeddings ? "final_norm" : "lm_head");
+  // A tied head reads the embedding, whose first reader is another op.
+  if (head && config.tiedEmbeddings && head->numResults() &&
+      !head->result().isUnused())
+    head = head->result().users().front();
+  if (head && head->numResults()) {
+    Value logits = head->result();
+    const Operation *scale = scaleOf(logits);
+    auto capOf = [](const Operation *from) -> const Operation * {
+      for (const Operation *user : from->result().users())
+        if (user->is(OpKind::Activation) &&
+            user->attrs<ActivationAttrs>().fn == ActivationFn::tanh)
+          return user;
+      return nullptr;
+    };
+    const Operation *before = head;
+    // Scaled, then scaled again by 1 / cap; or by the latter only.
+    if (scale && !capOf(scale)) {
+      config.logitScale = factorOf(scale);
+      before = scale;
+      scale = scaleOf(scale->result());
+    }
+    if (const Operation *tanh = scale ? capOf(scale) : capOf(before))
+      config.logitSoftcap = factorOf(scaleOf(tanh->result()));
+  }
+  for (const Operation &op : step.body().ops())
+    if (op.is(OpKind::Clamp))
+      config.clipQkv = op.attrs<ClampAttrs>().limit;
 }
 
 llvm::Error Reader::readAttention() {
   if (attentions.empty())
     return error(step.loc) << "the program has no attention";
+  if (const Operation *latent = reader("layers.0.attn.kv_a"))
+    return error(latent->loc())
+           << "exports of attention over latents (MLA) are not supported";
   config.layers = int64_t(attentions.size());
   const Operation &first = *attentions[0];
   config.heads = first.attrs<AttentionAttrs>().heads;
@@ -124,6 +180,10 @@ llvm::Error Reader::readAttention() {
   const TensorType &keys = first.operand(1).type();
   config.kvHeads = keys.dim(1).constant();
   config.headDim = keys.dim(2).constant();
+  int64_t valueDim = first.operand(2).type().dim(3).constant();
+  if (valueDim != config.headDim)
+    config.valueDim = valueDim;
+  config.attentionSoftcap = first.attrs<AttentionAttrs>().softcap;
   std::vector<int64_t> windows;
   bool any = false;
   for (const Operation *op : attentions) {
@@ -248,6 +308,7 @@ llvm::Expected<ModelConfig> Reader::read() {
   MOEC_TRY(readAttention());
   readBiasesAndNorms();
   readRope();
+  readScales();
   MOEC_TRY(readFfns());
   return std::move(config);
 }
@@ -257,16 +318,22 @@ namespace {
 class Comparison {
 public:
   /// Values whose equality is asked for; more follow from their ops.
-  void expect(Value found, Value expected) {
-    work.emplace_back(found, expected);
+  void expect(Value found, Value expected, const Operation *user = nullptr) {
+    work.push_back({found, expected, user});
   }
   llvm::Error run();
 
 private:
-  llvm::Error compare(Value found, Value expected, const Location &user);
-  llvm::Error compareOps(const Operation &found, const Operation &expected);
+  struct Item {
+    Value found, expected;
+    /// What reads the value; null for a result of the program.
+    const Operation *user;
+  };
+  llvm::Error compare(const Item &item);
+  llvm::Error compareOps(const Operation &found, const Operation &expected,
+                         const Location &loc);
 
-  std::vector<std::pair<Value, Value>> work;
+  std::vector<Item> work;
   llvm::DenseMap<Value, Value> seen;
 };
 } // namespace
@@ -303,8 +370,9 @@ static bool isSameShape(const TensorType &a, const TensorType &b) {
 }
 
 llvm::Error Comparison::compareOps(const Operation &found,
-                                   const Operation &expected) {
-  auto push = [&](Value a, Value b) { work.emplace_back(a, b); };
+                                   const Operation &expected,
+                                   const Location &loc) {
+  auto push = [&](Value a, Value b) { expect(a, b, &found); };
   // A pair's weight before the down projection is the same as behind it,
   // since experts here have no biases.
   if (found.is(OpKind::MoeCombine) && expected.is(OpKind::MoeCombine) &&
@@ -328,16 +396,18 @@ llvm::Error Comparison::compareOps(const Operation &found,
   if (found.kind() != expected.kind() ||
       found.numOperands() != expected.numOperands() ||
       found.attrs().str() != expected.attrs().str())
-    return mismatch(found.loc(), found.result(), expected.result());
+    return mismatch(loc, found.result(), expected.result());
   for (unsigned i = 0; i < found.numOperands(); ++i)
     push(found.operand(i), expected.operand(i));
   return llvm::Error::success();
 }
 
-llvm::Error Comparison::compare(Value found, Value expected,
-                                const Location &user) {
+llvm::Error Comparison::compare(const Item &item) {
+  Value found = item.found, expected = item.expected;
   Operation *op = found.definingOp(), *expectedOp = expected.definingOp();
-  const Location &loc = op ? op->loc() : user;
+  Location loc;
+  if (item.user || op)
+    loc = item.user ? item.user->loc() : op->loc();
   auto [at, isNew] = seen.try_emplace(found, expected);
   if (!isNew)
     return at->second == expected ? llvm::Error::success()
@@ -353,17 +423,14 @@ llvm::Error Comparison::compare(Value found, Value expected,
                       << ", expected " << expected.type();
   if (!op)
     return llvm::Error::success();
-  return compareOps(*op, *expectedOp);
+  return compareOps(*op, *expectedOp, loc);
 }
 
 llvm::Error Comparison::run() {
-  Location last;
   while (!work.empty()) {
-    auto [found, expected] = work.back();
+    Item item = work.back();
     work.pop_back();
-    MOEC_TRY(compare(found, expected, last));
-    if (Operation *op = found.definingOp())
-      last = op->loc();
+    MOEC_TRY(compare(item));
   }
   return llvm::Error::success();
 }

@@ -42,8 +42,9 @@ private:
 void Judge::judgeAttention() {
   if (config.mla)
     lacks("its attention is over latents (MLA)");
-  if (config.clipQkv != 0)
-    lacks("its queries, keys and values are clipped");
+  if (config.clipQkv != 0 && !target.clips)
+    lacks("its queries, keys and values are held within limits, " +
+          its("has none"));
   if (config.valueWidth() != config.headDim)
     lacks("its heads of values have another width than those of keys");
   bool qkv = target.attentionBiases != AttentionBiases::none;

@@ -82,6 +82,8 @@ struct ExportTarget {
   /// Scales of embeddings, residuals, scores and logits.
   bool scales = false;
   bool softcaps = false;
+  /// q, k and v may be held within limits.
+  bool clips = false;
   /// Embeddings are multiplied by sqrt(hidden), always.
   bool rootEmbeddingScale = false;
   /// Added to the stored gains of norms.

@@ -112,6 +112,8 @@ moec::makeGgufTokenizer(const TokenizerAsset &asset) {
     if (data.pre.empty())
       return error() << "llama.cpp has no name for how the tokenizer splits "
                         "text into words";
+    if (asset.merges.empty())
+      return error() << "llama.cpp reads no vocabulary without merges";
     for (const Merge &merge : asset.merges)
       data.merges.push_back(data.tokens[merge.left] + " " +
                             data.tokens[merge.right]);

@@ -40,13 +40,13 @@ moec::lineageFacts(const Module &module) {
 
 std::string moec::hfConfigText(const Module &module, const ExportPlan &plan,
                                ElementType element) {
-  llvm::json::Object object = hfConfig(*plan.target, plan.config, element);
-  llvm::json::Object lineage;
+  JsonFields object = hfConfig(*plan.target, plan.config, element);
+  JsonFields lineage;
   for (auto &[key, value] : lineageFacts(module))
-    lineage[key] = value;
+    lineage.set(key, llvm::StringRef(value));
   if (!lineage.empty())
-    object["moec"] = std::move(lineage);
-  return jsonText(std::move(object));
+    object.set("moec", lineage);
+  return object.text() + "\n";
 }
 
 /// A source's path as the module means it.
@@ -60,18 +60,19 @@ static std::string pathOf(const Module &module, const SourceFile &file) {
   return whole.str().str();
 }
 
-llvm::Error moec::recordSources(Module &module, CheckpointReader &reader,
+llvm::Error moec::recordSources(Module &module, CheckpointReader *reader,
                                 WorkProgress progress) {
   if (module.facts.count("lineage.source"))
     return llvm::Error::success();
   std::vector<std::string> names, digests;
   for (auto &file : module.files()) {
-    if (file->sha256.empty()) {
-      MOEC_ASSIGN(file->sha256, reader.digest(*file, progress));
+    if (reader && file->sha256.empty()) {
+      MOEC_ASSIGN(file->sha256, reader->digest(*file, progress));
     }
     std::string whole = pathOf(module, *file);
     names.push_back(path::filename(whole).str());
-    digests.push_back(file->sha256);
+    digests.push_back(file->sha256.empty() ? std::string(64, '0')
+                                           : file->sha256);
   }
   if (names.empty())
     return llvm::Error::success();
@@ -260,16 +261,6 @@ static void addShape(llvm::raw_ostream &os, const ModelConfig &config) {
   addTable(os, rows);
 }
 
-static void addList(llvm::raw_ostream &os, llvm::StringRef head,
-                    llvm::ArrayRef<std::string> items) {
-  if (items.empty())
-    return;
-  os << head << "\n\n";
-  for (const std::string &item : items)
-    os << "- " << item << "\n";
-  os << "\n";
-}
-
 std::string moec::modelCard(const Module &module, const ExportPlan &plan) {
   std::string text;
   llvm::raw_string_ostream os(text);
@@ -294,9 +285,6 @@ std::string moec::modelCard(const Module &module, const ExportPlan &plan) {
     os << "## Lineage\n\n";
     addTable(os, facts);
   }
-  addList(os, "## Otherwise than in the module that was exported",
-          plan.changes);
-  addList(os, "## In this architecture's words", plan.notes);
   return text;
 }
 
@@ -310,8 +298,8 @@ llvm::Error moec::writeCompanions(const Module &module, const ExportPlan &plan,
     return file.name == "generation_config.json";
   });
   if (!generation && plan.target)
-    files.push_back(
-        {"generation_config.json", jsonText(hfGenerationConfig(plan.config))});
+    files.push_back({"generation_config.json",
+                     hfGenerationConfig(plan.config).text() + "\n"});
   files.push_back({"README.md", modelCard(module, plan)});
   for (const CompanionFile &file : files) {
     llvm::SmallString<256> whole(folder);

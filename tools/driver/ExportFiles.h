@@ -21,8 +21,8 @@ std::string hfConfigText(const Module &module, const ExportPlan &plan,
 
 /// Notes where the module's numbers come from as facts `lineage.source` and
 /// `lineage.source_sha256`, unless facts say so already. Reads the source
-/// files.
-llvm::Error recordSources(Module &module, CheckpointReader &reader,
+/// files; without a reader the digests are zeros, for plans.
+llvm::Error recordSources(Module &module, CheckpointReader *reader,
                           WorkProgress progress);
 
 /// The facts that follow a model through its files: what it was made from and

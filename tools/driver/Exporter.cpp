@@ -158,17 +158,24 @@ exportFile(Module &module, const ExportPlan &plan, llvm::StringRef path,
     return llvm::Error::success();
   MOEC_ASSIGN(AtomicFile file, AtomicFile::create(path));
   MOEC_TRY(file.preallocate(report.bytes));
-  MOEC_TRY(file.writeAt(0, llvm::arrayRefFromStringRef(header)));
+  MOEC_TRY(file.append(header));
   GgufSink sink(file, writer, header.size());
   MOEC_TRY(
       streamTensors(plan.tensors, reader, options.threads, sink, progress));
   // A file has no folder of its own, so that these bear its name.
   MOEC_ASSIGN(auto companions, licenceFiles(module));
   companions.push_back({"README.md", modelCard(module, plan)});
-  for (const CompanionFile &companion : companions)
-    MOEC_TRY(writeFileAtomically((path + "." + companion.name).str(),
-                                 companion.text));
-  return file.commit();
+  std::vector<AtomicFile> beside;
+  for (const CompanionFile &companion : companions) {
+    MOEC_ASSIGN(AtomicFile other,
+                AtomicFile::create((path + "." + companion.name).str()));
+    MOEC_TRY(other.append(companion.text));
+    beside.push_back(std::move(other));
+  }
+  MOEC_TRY(file.commit());
+  for (AtomicFile &other : beside)
+    MOEC_TRY(other.commit());
+  return llvm::Error::success();
 }
 
 llvm::Expected<ExportReport>
@@ -182,8 +189,10 @@ moec::exportModel(Module &module, llvm::StringRef path,
   report.notes = plan.notes;
   report.tensors = plan.tensors.size();
   report.parameters = parametersOf(plan);
-  if (!options.dryRun)
-    MOEC_TRY(recordSources(module, reader, progress));
+  MOEC_TRY(recordSources(module, options.dryRun ? nullptr : &reader, progress));
+  // Goes with the files, wherever they go.
+  if (!plan.changes.empty())
+    module.facts["lineage.changes"] = llvm::join(plan.changes, "; ");
   if (options.request.format == ExportFormat::gguf)
     MOEC_TRY(exportFile(module, plan, path, reader, options, report, progress));
   else

@@ -35,7 +35,7 @@ static llvm::Error checkRange(const ExportTensor &tensor,
   for (float number : numbers)
     if (std::isfinite(number) && std::abs(number) >= 65520.0f)
       return error(Location::ofObject(tensor.name))
-             << "holds " << number
+             << "holds " << formatDouble(number)
              << ", which f16 has not; write bf16 or f32 instead";
   return llvm::Error::success();
 }

@@ -89,6 +89,20 @@ class Interrupt(harness.MoecTest):
             self.succeeds(*command)
         self.assertEqual(self.left_over(), [])
 
+    def test_export(self):
+        sparse = self.path("sparse.moe")
+        self.succeeds("upcycle", self.model, "-o", sparse, "--init", "drop",
+                      "--probe", "")
+        for form in ("hf", "gguf"):
+            with self.subTest(form):
+                out = self.path("out-" + form)
+                self.interrupts("export", sparse, "-o", out, "--format", form,
+                                "--dtype", "f32")
+                if not os.path.exists(out):
+                    self.succeeds("export", sparse, "-o", out, "--format", form,
+                                  "--dtype", "f32")
+                self.assertEqual(self.left_over(), [])
+
     def test_probe(self):
         out = self.path("out.moe")
         self.interrupts("upcycle", self.model, "-o", out, "--init", "drop")

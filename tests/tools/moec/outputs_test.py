@@ -40,6 +40,9 @@ class Outputs(harness.MoecTest):
                                     at("b.moe")),
             "upcycle to a folder": (["upcycle", self.module, "-o"], at("c")),
             "compile": (["compile", self.module, "-o"], at("d.moep")),
+            "export to a folder": (["export", self.module, "-o"], at("f")),
+            "export to a file": (["export", self.module, "--format", "gguf",
+                                  "-o"], at("g.gguf")),
             "eval": (["eval", self.module, "--ids", "1,2,3", "--logits"],
                      at("e.npy")),
         }
@@ -87,7 +90,7 @@ class Outputs(harness.MoecTest):
     def test_old_output_survives_a_failure(self):
         os.makedirs(self.path("small"))
         for name, (command, out) in self.writers(self.path("small")).items():
-            if name == "upcycle to a folder":
+            if name.endswith("to a folder"):
                 continue
             with self.subTest(name), open(out, "w") as file:
                 file.write("old")
@@ -99,7 +102,7 @@ class Outputs(harness.MoecTest):
 
     def test_full_device_as_an_output(self):
         for name, (command, _) in self.writers("/dev").items():
-            if name == "upcycle to a folder":
+            if name.endswith("to a folder"):
                 continue
             with self.subTest(name):
                 if name == "upcycle to a module":
