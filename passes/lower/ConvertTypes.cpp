@@ -25,7 +25,7 @@ namespace {
 struct ConvertTypesOptions final : AttrsOf<ConvertTypesOptions> {
   /// Element type of the matrices of linears and experts, embedding included.
   ElementType weights = ElementType::f32;
-  /// Of what goes into them, and of the KV cache.
+  /// Of what goes into them, of queries and of the KV cache.
   ElementType activations = ElementType::f32;
   template <typename V> void fields(V &v) {
     v.field("weights", weights);
@@ -63,6 +63,9 @@ private:
         matrices.insert(op.operand(0).weight());
       return;
     }
+    // Queries are multiplied with keys of the cache, which are narrow too.
+    if (op.is(OpKind::Attention))
+      return castInput(op);
     unsigned weight;
     if (op.is(OpKind::Linear) && !isRouter(op))
       weight = 1;
