@@ -16,8 +16,7 @@ import time
 
 import common
 
-PROMPTS = ("Once upon a time there was", "The capital of France is", "def add(a, b):", "In 1969 two astronauts",
-           "Dear Sir or Madam,", "x^2 + y^2 =", "Stir the flour and the eggs", "The court finds that")  # fmt: skip
+TEXT = "text/tinystories_train_head_944KB.txt"
 
 
 def nemotron(folder):
@@ -30,6 +29,8 @@ def nemotron(folder):
                                num_attention_heads=9, num_key_value_heads=3, head_dim=64,
                                max_position_embeddings=1024)  # fmt: skip
     hf.NemotronForCausalLM(config).save_pretrained(folder)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(common.DATA / "models/tinystories-656k" / name, folder / name)
     return folder
 
 
@@ -40,7 +41,7 @@ def donors(model, folder):
         to = folder / f"donor{seed}"
         if not to.exists():
             common.moec("upcycle", model, "-o", folder / "noisy", "--init", "noise", "--experts", 1, "--top-k", 1,
-                        "--noise-std", 0.1, "--noise-relative", "--seed", seed, "--probe", "", "--dtype", "f32")  # fmt: skip
+                        "--noise-std", 0.1, "--noise-relative=true", "--seed", seed, "--probe", "", "--dtype", "f32")  # fmt: skip
             common.moec("upcycle", folder / "noisy", "--to-dense", "average", "-o", to, "--dtype", "f32")
             shutil.rmtree(folder / "noisy")
         made.append(to)
@@ -53,8 +54,10 @@ def run(recipe, model, folder):
     if recipe.get("donors"):
         for donor in donors(model, folder):
             flags += ["--donor", donor]
-    if "prompts" in json.dumps(recipe.get("calibration", {})):
-        flags += [item for prompt in PROMPTS for item in ("--prompt", prompt)]
+    if "calibration" in recipe and recipe["calibration"].get("router") != "prompts":
+        text = folder / "calibration.txt"
+        text.write_text((common.DATA / TEXT).read_text()[:8000])
+        flags += ["--calibration-text", text]
     out = folder / "out"
     shutil.rmtree(out, ignore_errors=True)
     command = [common.MOEC, "upcycle", str(model), "-o", str(out), "--dtype", "f32", "--json", *map(str, flags)]

@@ -125,9 +125,14 @@ std::string FolderWriter::configText() const {
 
 /// Weights become tensors of the folder.
 llvm::Error FolderWriter::rebase() {
+  // What was read from a folder may be written as another one; from now on
+  // "." is this one.
+  for (auto &known : module.files())
+    known->path = pathOf(module, *known);
+  module.baseFolder.clear();
   SourceFile *file = module.addFile("folder", ".");
-  if (!file)
-    return error() << "the module has a file named '@folder' already";
+  for (int next = 2; !file; ++next)
+    file = module.addFile("folder" + std::to_string(next), ".");
   for (Weight *weight : used) {
     std::vector<ExprRef> parts;
     std::vector<size_t> indices = tensorsOf(weight);

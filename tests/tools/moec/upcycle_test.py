@@ -139,6 +139,15 @@ class Upcycle(harness.MoecTest):
                 shutil.rmtree(folder)
                 shutil.rmtree(plain)
 
+    def test_a_folder_of_a_folder(self):
+        folder, _ = self.upcycle("f", "--dtype", "f32")
+        dense = self.path("dense")
+        self.succeeds("upcycle", folder, "-o", dense, "--to-dense", "average",
+                      "--dtype", "f32")
+        shutil.rmtree(folder)
+        self.assertEqual(
+            self.distance(self.logits(dense), self.logits(self.model)), 0)
+
     def test_seeds(self):
         digests = []
         for seed in (1, 1, 2):
