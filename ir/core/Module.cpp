@@ -108,6 +108,10 @@ void Module::eraseState(State *state) {
   llvm::erase_if(stateList, [&](auto &item) { return item.get() == state; });
 }
 
+void Module::eraseFile(SourceFile *file) {
+  llvm::erase_if(fileList, [&](auto &item) { return item.get() == file; });
+}
+
 void Module::eraseProgram(Program *program) {
   llvm::erase_if(programList,
                  [&](auto &item) { return item.get() == program; });

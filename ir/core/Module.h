@@ -108,6 +108,8 @@ public:
   void redefine(Weight *weight, ExprRef expr);
   /// Removes a weight that no op and no expression uses.
   void eraseWeight(Weight *weight);
+  /// Removes a file that no expression reads.
+  void eraseFile(SourceFile *file);
   void eraseProgram(Program *program);
   /// Removes a state that no program takes.
   void eraseState(State *state);

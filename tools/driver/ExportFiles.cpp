@@ -49,7 +49,8 @@ std::string moec::hfConfigText(const Module &module, const ExportPlan &plan,
   return object.text() + "\n";
 }
 
-std::string moec::pathOf(const Module &module, const SourceFile &file) {
+/// A source's path as the module means it.
+static std::string pathOf(const Module &module, const SourceFile &file) {
   llvm::SmallString<256> whole(file.path);
   if (!module.baseFolder.empty() && path::is_relative(whole)) {
     whole = module.baseFolder;

@@ -9,9 +9,6 @@
 
 namespace moec {
 
-/// A source's path as the module means it.
-std::string pathOf(const Module &module, const SourceFile &file);
-
 /// Indented, with a newline at the end; keys are sorted.
 std::string jsonText(llvm::json::Value value);
 

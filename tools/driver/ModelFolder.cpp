@@ -125,14 +125,12 @@ std::string FolderWriter::configText() const {
 
 /// Weights become tensors of the folder.
 llvm::Error FolderWriter::rebase() {
-  // What was read from a folder may be written as another one; from now on
-  // "." is this one.
-  for (auto &known : module.files())
-    known->path = pathOf(module, *known);
+  // The one file of the new module, under a name that no old one has.
+  std::string name = "folder";
+  while (module.findFile(name))
+    name += "'";
+  SourceFile *file = module.addFile(name, ".");
   module.baseFolder.clear();
-  SourceFile *file = module.addFile("folder", ".");
-  for (int next = 2; !file; ++next)
-    file = module.addFile("folder" + std::to_string(next), ".");
   for (Weight *weight : used) {
     std::vector<ExprRef> parts;
     std::vector<size_t> indices = tensorsOf(weight);
@@ -156,6 +154,10 @@ llvm::Error FolderWriter::rebase() {
   for (size_t i = module.weights().size(); i-- > 0;)
     if (Weight *weight = module.weights()[i].get(); weight->value().isUnused())
       module.eraseWeight(weight);
+  for (size_t i = module.files().size(); i-- > 0;)
+    if (SourceFile *old = module.files()[i].get(); old != file)
+      module.eraseFile(old);
+  file->name = "folder";
   return llvm::Error::success();
 }
 

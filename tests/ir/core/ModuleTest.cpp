@@ -57,12 +57,14 @@ TEST_F(ModuleTest, NamesAreUniquePerKind) {
   EXPECT_EQ(module.addFile("p", "b"), nullptr);
 }
 
-// A weight that is erased is forgotten by name, too.
-TEST_F(ModuleTest, WeightsAndStatesAreErased) {
+// What is erased is forgotten by name, too.
+TEST_F(ModuleTest, WeightsStatesAndFilesAreErased) {
   Weight *weight = module.addWeight("w", fill({4}));
   State *state = module.addState("s", StateKind::kv, type);
   module.eraseWeight(weight);
   module.eraseState(state);
+  module.eraseFile(module.addFile("f", "a"));
+  EXPECT_EQ(module.findFile("f"), nullptr);
   EXPECT_EQ(module.findWeight("w"), nullptr);
   EXPECT_EQ(module.findState("s"), nullptr);
   EXPECT_NE(module.addWeight("w", fill({4})), nullptr);
