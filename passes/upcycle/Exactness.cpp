@@ -1,5 +1,6 @@
 #include "passes/upcycle/Exactness.h"
 
+#include "ir/interp/OpRunner.h"
 #include "passes/upcycle/RouteOptions.h"
 #include "passes/upcycle/Scaling.h"
 
@@ -17,29 +18,6 @@ static Exactness none(std::string reason) {
   return {ExactnessClass::none, kNothing, kNothing, std::move(reason)};
 }
 
-static double value(ActivationFn fn, double x) {
-  switch (fn) {
-  case ActivationFn::silu:
-    return x / (1 + std::exp(-x));
-  case ActivationFn::gelu_tanh:
-    return 0.5 * x *
-           (1 + std::tanh(0.7978845608028654 * (x + 0.044715 * x * x * x)));
-  case ActivationFn::gelu_erf:
-    return 0.5 * x * std::erfc(-x * 0.7071067811865476);
-  case ActivationFn::quick_gelu:
-    return x / (1 + std::exp(-1.702 * x));
-  case ActivationFn::relu:
-    return std::max(x, 0.0);
-  case ActivationFn::squared_relu:
-    return x > 0 ? x * x : 0;
-  case ActivationFn::sigmoid:
-    return 1 / (1 + std::exp(-x));
-  case ActivationFn::tanh:
-    return std::tanh(x);
-  }
-  llvm_unreachable("every activation has a value");
-}
-
 double moec::megatronError(ActivationFn fn, double total, bool gated) {
   // The factors outside of the activation multiply to total / inner.
   double root = gated || fn == ActivationFn::squared_relu ? std::cbrt(total)
@@ -51,8 +29,8 @@ double moec::megatronError(ActivationFn fn, double total, bool gated) {
     for (int i = -800; i <= 800; ++i) {
       double z = i * 0.01;
       double density = std::exp(-0.5 * z * z);
-      double exact = value(fn, z * deviation);
-      double got = value(fn, z * deviation * root) * outer;
+      double exact = interp::apply(unsigned(fn), z * deviation);
+      double got = interp::apply(unsigned(fn), z * deviation * root) * outer;
       error += density * (got - exact) * (got - exact);
       norm += density * exact * exact;
     }

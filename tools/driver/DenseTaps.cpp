@@ -2,12 +2,11 @@
 
 #include "ir/ops/OpInfo.h"
 #include "ir/support/QuantizedBlocks.h"
-#include "ir/text/Parser.h"
-#include "ir/text/Printer.h"
 #include "runtime/program/Polynomial.h"
 #include "runtime/schema/Facts.h"
 #include "runtime/schema/plan_generated.h"
 #include "tools/driver/AnyModel.h"
+#include "tools/driver/Upcycler.h"
 #include "llvm/ADT/STLExtras.h"
 
 #include <cstring>
@@ -19,17 +18,6 @@ using namespace moec::runtime;
 static constexpr int64_t kPieceTokens = 512;
 /// Models above this many weights run in their own precision.
 static constexpr uint64_t kMaxF32Weights = 3'000'000'000;
-
-/// A copy of the graph, without assets.
-static llvm::Expected<std::unique_ptr<Module>> copyOf(Module &module) {
-  auto assets = std::move(module.assets);
-  module.assets.clear();
-  auto copy = parseModule(printModule(module), module.name());
-  module.assets = std::move(assets);
-  if (copy)
-    (*copy)->baseFolder = module.baseFolder;
-  return copy;
-}
 
 static Value tapOf(const Operation &ffn, TokenState state) {
   Value x = ffn.operand(0);
@@ -84,7 +72,7 @@ static llvm::Expected<std::vector<unsigned>> tap(Module &module,
 llvm::Expected<std::unique_ptr<DenseTaps>>
 DenseTaps::create(Module &dense, TokenState state, unsigned threads) {
   std::unique_ptr<DenseTaps> taps(new DenseTaps());
-  MOEC_ASSIGN(std::unique_ptr<Module> copy, copyOf(dense));
+  MOEC_ASSIGN(std::unique_ptr<Module> copy, copyGraph(dense));
   MOEC_ASSIGN(taps->outputs, tap(*copy, state));
   taps->layerCount = taps->outputs.size();
   uint64_t weights = 0;

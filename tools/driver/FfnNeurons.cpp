@@ -1,5 +1,6 @@
 #include "tools/driver/FfnNeurons.h"
 
+#include "ir/interp/OpRunner.h"
 #include "ir/ops/MoeOps.h"
 #include "ir/support/Parallel.h"
 #include "tools/driver/Clusters.h"
@@ -36,29 +37,6 @@ llvm::Expected<std::vector<float>> FfnNeurons::rows() {
   return std::move(rows);
 }
 
-static double activate(ActivationFn fn, double x) {
-  switch (fn) {
-  case ActivationFn::silu:
-    return x / (1 + std::exp(-x));
-  case ActivationFn::gelu_tanh:
-    return 0.5 * x *
-           (1 + std::tanh(0.7978845608028654 * (x + 0.044715 * x * x * x)));
-  case ActivationFn::gelu_erf:
-    return 0.5 * x * (1 + std::erf(x * 0.7071067811865476));
-  case ActivationFn::quick_gelu:
-    return x / (1 + std::exp(-1.702 * x));
-  case ActivationFn::relu:
-    return x > 0 ? x : 0;
-  case ActivationFn::squared_relu:
-    return x > 0 ? x * x : 0;
-  case ActivationFn::sigmoid:
-    return 1 / (1 + std::exp(-x));
-  case ActivationFn::tanh:
-    return std::tanh(x);
-  }
-  llvm_unreachable("all functions are listed");
-}
-
 llvm::Expected<std::vector<float>>
 FfnNeurons::activations(llvm::ArrayRef<float> states) {
   const auto &attrs = ffn.attrs<FfnAttrs>();
@@ -84,7 +62,7 @@ FfnNeurons::activations(llvm::ArrayRef<float> states) {
     for (size_t t = 0; t < tokens; ++t) {
       double h =
           dotProduct(inputs[t], row(first)) + (attrs.biased ? firstBias[j] : 0);
-      h = activate(attrs.fn, h);
+      h = interp::apply(unsigned(attrs.fn), h);
       if (attrs.gated)
         h *= dotProduct(inputs[t], row(up)) + (attrs.biased ? upBias[j] : 0);
       result[j * tokens + t] = float(std::abs(h));
