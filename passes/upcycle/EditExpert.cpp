@@ -180,21 +180,7 @@ static void widen(Module &module, const MoeBlockView &view, int64_t experts) {
     view.count->operand(0).setType(state->type);
     view.count->result().setType(state->type);
   }
-  Dim pairs = view.route->result(1).type().dim(0);
-  Dim tokens = view.router->result().type().dim(0);
-  Polynomial bound = routePairsBound(route, experts, tokens.polynomial());
-  if (pairs.isConstant() || pairs.symbol()->bound() == bound)
-    return;
-  std::string name = pairs.symbol()->name();
-  DimSymbol *more = nullptr;
-  while (!more)
-    more = module.addRagged(name += "_more", bound);
-  for (Value value :
-       {view.route->result(1), view.route->result(2), view.experts->result()}) {
-    llvm::SmallVector<Dim> shape(value.type().shape());
-    shape[0] = more;
-    value.setType(TensorType(shape, value.type().element()));
-  }
+  boundPairs(module, view, experts);
 }
 
 llvm::Error EditExpert::edit(Module &module, MoeBlockView &view) {

@@ -80,4 +80,22 @@ struct ToDenseOptions final : AttrsOf<ToDenseOptions> {
   }
 };
 
+struct SelectExpertsOptions final : AttrsOf<SelectExpertsOptions> {
+  RouterSelect select = RouterSelect::topk;
+  /// Experts of a token, at most where a threshold decides; 0: no bound.
+  int64_t topk = 0;
+  /// As in moe.route.
+  double threshold = 0;
+  bool thresholdByExperts = false;
+  /// `all`, or layers and ranges such as `0-11,13`.
+  std::string layers = "all";
+  template <typename V> void fields(V &v) {
+    v.field("select", select);
+    v.field("top_k", topk);
+    v.field("threshold", threshold);
+    v.field("threshold_by_experts", thresholdByExperts);
+    v.field("layers", layers);
+  }
+};
+
 } // namespace moec

@@ -48,3 +48,23 @@ llvm::Expected<std::set<int64_t>> moec::parseLayers(llvm::StringRef text,
   }
   return chosen;
 }
+
+void moec::boundPairs(Module &module, const MoeBlockView &view,
+                      int64_t experts) {
+  Dim pairs = view.route->result(1).type().dim(0);
+  Dim tokens = view.router->result().type().dim(0);
+  Polynomial bound =
+      routePairsBound(view.routeAttrs(), experts, tokens.polynomial());
+  if (pairs.isConstant() || pairs.symbol()->bound() == bound)
+    return;
+  std::string name = pairs.symbol()->name();
+  DimSymbol *other = nullptr;
+  while (!other)
+    other = module.addRagged(name += "_more", bound);
+  for (Value value :
+       {view.route->result(1), view.route->result(2), view.experts->result()}) {
+    llvm::SmallVector<Dim> shape(value.type().shape());
+    shape[0] = other;
+    value.setType(TensorType(shape, value.type().element()));
+  }
+}

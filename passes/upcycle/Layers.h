@@ -15,4 +15,9 @@ std::vector<Operation *> feedForwardLayers(Program &program);
 llvm::Expected<std::set<int64_t>> parseLayers(llvm::StringRef text,
                                               int64_t layers);
 
+struct MoeBlockView;
+/// Gives the pairs of a block the bound that its route's attributes allow, by
+/// a new ragged dimension where it is another one.
+void boundPairs(Module &module, const MoeBlockView &view, int64_t experts);
+
 } // namespace moec

@@ -1,7 +1,6 @@
 #include "tools/moec/Command.h"
 
 #include "ir/binary/ModuleFile.h"
-#include "ir/support/AtomicFile.h"
 #include "ir/support/Hash.h"
 #include "runtime/text/Tokenizer.h"
 #include "tools/driver/Calibrate.h"
@@ -13,6 +12,7 @@
 #include "tools/moec/OptionFlags.h"
 #include "llvm/ADT/MapVector.h"
 #include "llvm/ADT/STLExtras.h"
+#include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/Path.h"
 
@@ -59,9 +59,13 @@ static cl::opt<std::string>
 static cl::list<std::string>
     editExpert("edit-expert", cl::value_desc("options"),
                cl::desc("instead: add or replace one expert of a MoE, such as "
-                        "layer=3,expert=2,init=drop (options of the pass "
-                        "'edit-expert')"),
+                        "layer=3,expert=2,init=drop (of pass 'edit-expert')"),
                cl::sub(flags));
+static cl::opt<std::string>
+    selectExperts("select-experts", cl::value_desc("options"),
+                  cl::desc("instead: let other experts of a MoE run, such as "
+                           "top_k=4 (of pass 'select-experts')"),
+                  cl::sub(flags));
 static cl::opt<bool>
     dryRun("dry-run",
            cl::desc("print size, memory and time, and write nothing"),
@@ -360,21 +364,19 @@ static llvm::Error edit() {
   MemoryWatch memory;
   if (!recipeName.empty() || !settings.empty() || !donors.empty())
     return llvm::make_error<UsageError>(
-        "--to-dense and --edit-expert take no recipe");
-  std::string pipeline;
+        "--to-dense, --edit-expert and --select-experts take no recipe");
+  std::vector<std::string> passes;
   for (const std::string &given : editExpert)
-    pipeline += (pipeline.empty() ? "" : ",") + ("edit-expert{" + given + "}");
+    passes.push_back("edit-expert{" + given + "}");
+  if (!selectExperts.empty())
+    passes.push_back("select-experts{" + selectExperts + "}");
   if (!toDense.empty()) {
-    int64_t expert;
-    bool one = !llvm::StringRef(toDense).getAsInteger(10, expert);
+    bool one = llvm::all_of(toDense, llvm::isDigit);
     if (!one && toDense != "average" && toDense != "concat")
       return error() << "--to-dense is '" << toDense
-                     << "', expects 'average', 'concat' or the number of an "
-                        "expert";
-    pipeline += (pipeline.empty() ? "" : ",") +
-                std::string(one ? "to-dense{how=expert,expert=" +
-                                      std::to_string(expert) + "}"
-                                : "to-dense{how=" + toDense + "}");
+                     << "', expects 'average', 'concat' or an expert";
+    passes.push_back((one ? "to-dense{how=expert,expert=" : "to-dense{how=") +
+                     toDense + "}");
   }
   MOEC_ASSIGN(AnyModel opened, model.open());
   if (!opened.module || opened.plan)
@@ -385,9 +387,10 @@ static llvm::Error edit() {
                     [](const LayerSummary &layer) { return layer.experts; }))
     return error(Location::inFile(model.path))
            << "has no experts that could be edited; it is dense";
+  std::string pipeline = llvm::join(passes, ",");
   UpcycleReceipt receipt;
   receipt.output = output;
-  receipt.policy = toDense.empty() ? "edit-expert" : "to-dense";
+  receipt.policy = llvm::StringRef(passes.back()).split('{').first.str();
   receipt.options = pipeline;
   receipt.source = model.path;
   receipt.edited = true;
@@ -418,7 +421,7 @@ static llvm::Error edit() {
 }
 
 static llvm::Error run() {
-  if (!toDense.empty() || !editExpert.empty())
+  if (!toDense.empty() || !editExpert.empty() || !selectExperts.empty())
     return edit();
   auto start = Clock::now();
   MemoryWatch memory;

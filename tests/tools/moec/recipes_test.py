@@ -3,6 +3,7 @@ over them, further models, and plans."""
 
 import json
 import os
+import struct
 import unittest
 
 import harness
@@ -352,6 +353,28 @@ class BackToDense(RecipeTest):
             with self.subTest(how):
                 self.assertEqual(self.logits(
                     self.edit(self.out, "--to-dense", how)), dense)
+
+    def test_trained_densely_run_sparsely(self):
+        self.succeeds(*self.upcycle("--recipe", "ds-moe", "--set", "N=4",
+                                    "--router-init", "normal", "--router-std",
+                                    "1"))
+        def run(*options):
+            model = self.out
+            if options:
+                model = self.edit(model, "--select-experts", *options)
+            raw = self.logits(model)
+            return struct.unpack(f"<{len(raw[128:]) // 4}f", raw[128:])
+
+        def distance(a, b):
+            return max(abs(x - y) for x, y in zip(a, b))
+
+        every, sparse = run(), run("top_k=2")
+        self.assertLess(distance(every, run("top_k=4")), 1e-4)
+        self.assertLess(distance(every, run("select=threshold,threshold=-1")),
+                        1e-4)
+        self.assertGreater(distance(every, sparse), 1e-3)
+        self.assertLess(distance(sparse, run(
+            "select=threshold,threshold=-1,top_k=2")), 1e-4)
 
     def test_one_of_several(self):
         self.succeeds(*self.upcycle("--experts", 4, "--init", "drop"))
