@@ -1,5 +1,7 @@
 #include "ir/core/Attribute.h"
 
+#include "ir/core/FieldTexts.h"
+
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/raw_ostream.h"
@@ -91,13 +93,19 @@ private:
 };
 } // namespace
 
+std::vector<std::pair<std::string, std::string>>
+moec::fieldTexts(const Attributes &attributes, size_t maxListElements) {
+  FieldPrinter printer;
+  printer.maxListElements = maxListElements;
+  attributes.clone()->visit(printer);
+  return std::move(printer.fields);
+}
+
 std::string Attributes::str(size_t maxListElements) const {
-  FieldPrinter own, defaults;
-  own.maxListElements = maxListElements;
-  clone()->visit(own);
-  makeDefault()->visit(defaults);
+  auto own = fieldTexts(*this, maxListElements);
+  auto defaults = fieldTexts(*makeDefault());
   std::string text;
-  for (auto [field, standard] : llvm::zip_equal(own.fields, defaults.fields)) {
+  for (auto [field, standard] : llvm::zip_equal(own, defaults)) {
     if (field.second == standard.second)
       continue;
     text += (text.empty() ? "{" : ", ") + field.first + " = " + field.second;

@@ -1,5 +1,6 @@
 #include "tools/driver/ModuleDiff.h"
 
+#include "ir/core/FieldTexts.h"
 #include "ir/ops/MoeBlock.h"
 #include "ir/support/Hash.h"
 #include "runtime/schema/Facts.h"
@@ -66,50 +67,6 @@ std::string moec::opSummary(const Operation &op) {
 
 namespace {
 using FieldMap = std::map<std::string, std::string>;
-
-/// Fields of attributes as text.
-class FieldTexts final : public AttrVisitor {
-public:
-  std::vector<std::pair<std::string, std::string>> texts;
-
-  void field(llvm::StringRef name, int64_t &value) override {
-    add(name, std::to_string(value));
-  }
-  void field(llvm::StringRef name, double &value) override {
-    add(name, formatDouble(value));
-  }
-  void field(llvm::StringRef name, bool &value) override {
-    add(name, value ? "true" : "false");
-  }
-  void field(llvm::StringRef name, std::string &value) override {
-    add(name, quote(value));
-  }
-  void field(llvm::StringRef name, ElementType &value) override {
-    add(name, elementTypeName(value).str());
-  }
-  void field(llvm::StringRef name, std::vector<int64_t> &value) override {
-    addList(name, value, [](int64_t one) { return std::to_string(one); });
-  }
-  void field(llvm::StringRef name, std::vector<double> &value) override {
-    addList(name, value, formatDouble);
-  }
-  void enumField(llvm::StringRef name, unsigned &value,
-                 llvm::ArrayRef<llvm::StringRef> names) override {
-    add(name, names[value].str());
-  }
-
-private:
-  void add(llvm::StringRef name, std::string text) {
-    texts.emplace_back(name.str(), std::move(text));
-  }
-  template <typename T, typename F>
-  void addList(llvm::StringRef name, const std::vector<T> &list, F format) {
-    std::string text = "[";
-    for (size_t i = 0; i < list.size(); ++i)
-      text += (i ? ", " : "") + format(list[i]);
-    add(name, text + "]");
-  }
-};
 
 class ProgramComparer {
 public:
@@ -198,10 +155,8 @@ void ProgramComparer::compareOperands(OpChange &change) {
 }
 
 void ProgramComparer::compare(OpChange &change) {
-  FieldTexts left, right;
-  change.before->attrs().visit(left);
-  change.after->attrs().visit(right);
-  for (auto [a, b] : llvm::zip(left.texts, right.texts))
+  for (auto [a, b] : llvm::zip(fieldTexts(change.before->attrs()),
+                               fieldTexts(change.after->attrs())))
     if (a.second != b.second)
       change.fields.push_back({a.first, a.second, b.second});
   compareOperands(change);
