@@ -13,7 +13,7 @@
 using namespace moec;
 
 namespace {
-constexpr uint16_t kMajor = 1, kMinor = 0;
+constexpr uint16_t kMajor = 1, kMinor = 1;
 
 /// One launch before a target is chosen.
 struct BoundLaunch {

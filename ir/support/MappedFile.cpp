@@ -13,8 +13,43 @@
 
 using namespace moec;
 
+/// Maps a file at an address that is a multiple of a large page, so that large
+/// pages of the file can be ones of memory; MAP_FAILED and errno on failure.
+static void *mapAligned(size_t bytes, int descriptor) {
+  constexpr size_t kLargePage = size_t(2) << 20;
+  // Room to move within; the file's mapping then takes its place.
+  size_t room = bytes + kLargePage;
+  if (room < bytes) {
+    errno = ENOMEM;
+    return MAP_FAILED;
+  }
+  void *reserved = ::mmap(nullptr, room, PROT_NONE,
+                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (reserved == MAP_FAILED)
+    return MAP_FAILED;
+  auto address = reinterpret_cast<uintptr_t>(reserved);
+  uintptr_t aligned = (address + kLargePage - 1) / kLargePage * kLargePage;
+  auto *start = reinterpret_cast<uint8_t *>(aligned);
+  void *mapped =
+      ::mmap(start, bytes, PROT_READ, MAP_SHARED | MAP_FIXED, descriptor, 0);
+  if (mapped == MAP_FAILED) {
+    int number = errno;
+    ::munmap(reserved, room);
+    errno = number;
+    return MAP_FAILED;
+  }
+  size_t page = size_t(::sysconf(_SC_PAGESIZE));
+  size_t mappedBytes = (bytes + page - 1) / page * page;
+  if (aligned > address)
+    ::munmap(reserved, aligned - address);
+  ::munmap(start + mappedBytes, address + room - aligned - mappedBytes);
+  // A hint: with small pages everything works, a little slower.
+  ::madvise(start, bytes, MADV_HUGEPAGE);
+  return mapped;
+}
+
 llvm::Expected<std::shared_ptr<const MappedFile>>
-MappedFile::open(llvm::StringRef path) {
+MappedFile::open(llvm::StringRef path, bool largePages) {
   std::string name = path.str();
   Location loc = Location::inFile(name);
   // O_NONBLOCK: a FIFO must not hold us; it is refused below.
@@ -34,8 +69,10 @@ MappedFile::open(llvm::StringRef path) {
       return error(loc) << "expected a regular file, found a device or pipe";
     return error(loc) << "the file is empty";
   }
-  void *start = ::mmap(nullptr, size_t(status.st_size), PROT_READ, MAP_SHARED,
-                       descriptor, 0);
+  auto bytes = size_t(status.st_size);
+  void *start =
+      largePages ? mapAligned(bytes, descriptor)
+                 : ::mmap(nullptr, bytes, PROT_READ, MAP_SHARED, descriptor, 0);
   int mapErrno = errno;
   ::close(descriptor);
   if (start == MAP_FAILED)
@@ -75,13 +112,26 @@ void MappedFile::dropPages(uint64_t offset, uint64_t length) const {
 }
 
 void MappedFile::prefetch(uint64_t offset, uint64_t length) const {
+  adviseTouched(offset, length, MADV_WILLNEED);
+}
+
+void MappedFile::populate(uint64_t offset, uint64_t length) const {
+#ifdef MADV_POPULATE_READ
+  adviseTouched(offset, length, MADV_POPULATE_READ);
+#else
+  adviseTouched(offset, length, MADV_WILLNEED);
+#endif
+}
+
+void MappedFile::adviseTouched(uint64_t offset, uint64_t length,
+                               int advice) const {
   uint64_t page = uint64_t(::sysconf(_SC_PAGESIZE));
   if (offset >= mappedBytes)
     return;
   length = std::min(length, mappedBytes - offset);
   uint64_t first = offset / page * page;
   ::madvise(const_cast<uint8_t *>(start) + first,
-            size_t(offset + length - first), MADV_WILLNEED);
+            size_t(offset + length - first), advice);
 }
 
 llvm::Expected<Digest> MappedFile::digest(ProgressFn progress) const {

@@ -17,9 +17,11 @@ namespace moec {
 /// meanwhile: the system would answer an access with SIGBUS.
 class MappedFile {
 public:
-  /// Fails for what is missing, unreadable, no regular file, or empty.
+  /// Fails for what is missing, unreadable, no regular file, or empty. With
+  /// `largePages` it is mapped where the system can use large pages for it, and
+  /// asked to: for bytes that are read again and again.
   static llvm::Expected<std::shared_ptr<const MappedFile>>
-  open(llvm::StringRef path);
+  open(llvm::StringRef path, bool largePages = false);
 
   ~MappedFile();
   MappedFile(const MappedFile &) = delete;
@@ -42,12 +44,18 @@ public:
   /// Asks the system to read the range ahead.
   void prefetch(uint64_t offset, uint64_t length) const;
 
+  /// Reads the range into memory now, and maps it: one request after the other
+  /// in large pieces, where accesses would wait for each page in turn.
+  void populate(uint64_t offset, uint64_t length) const;
+
   /// SHA-256 of the whole file; pages are dropped behind the reader.
   llvm::Expected<Digest> digest(ProgressFn progress = nullptr) const;
 
 private:
   MappedFile(std::string path, const uint8_t *start, uint64_t mappedBytes)
       : filePath(std::move(path)), start(start), mappedBytes(mappedBytes) {}
+  /// Gives advice about all pages that the range touches.
+  void adviseTouched(uint64_t offset, uint64_t length, int advice) const;
 
   std::string filePath;
   const uint8_t *start;

@@ -173,3 +173,8 @@ CpuDevice::loadWeight(const WeightLayout &layout,
       *pool));
   return buffer;
 }
+
+llvm::Expected<std::unique_ptr<Buffer>>
+CpuDevice::adoptWeight(const HostBytes &packed) {
+  return adoptCpuMemory(packed.bytes, packed.owner);
+}

@@ -49,6 +49,8 @@ public:
   llvm::Expected<std::unique_ptr<Buffer>>
   loadWeight(const WeightLayout &layout,
              llvm::ArrayRef<HostTensor> weights) override;
+  llvm::Expected<std::unique_ptr<Buffer>>
+  adoptWeight(const HostBytes &packed) override;
 
   ThreadPool &threadPool() { return *pool; }
   /// Of the last `load`.

@@ -14,46 +14,16 @@ using namespace moec::runtime;
 
 namespace {
 
-constexpr uint64_t kQuantBlock = 32;
+constexpr uint64_t kQuantBlock = Panels::kQuantBlock;
 constexpr uint64_t kQuantBlockBytes = 34; // f16 scale, 32 int8
 // Columns converted at a time, so that a strip's rows stay in the L2 cache. A
 // multiple of every block and group.
 constexpr uint64_t kChunk = 2048;
+// Elements of a row-major weight that are converted together: a multiple of
+// every block.
+constexpr uint64_t kRowMajorUnit = uint64_t(1) << 16;
 
 uint64_t ceilDiv(uint64_t a, uint64_t b) { return a / b + (a % b != 0); }
-
-/// The panels of one weight: numbers, and bytes of one strip, which is a panel
-/// of one of the interleaved weights.
-struct Panels {
-  uint64_t outer = 1;
-  uint64_t rows = 0;    // N
-  uint64_t columns = 0; // K
-  uint64_t panels = 0;
-  uint64_t stripBytes = 0;
-};
-
-std::optional<Panels> panelsOf(const WeightLayout &layout,
-                               llvm::ArrayRef<int64_t> shape) {
-  if (shape.size() < 2 || !elementCount(shape))
-    return std::nullopt;
-  Panels result;
-  for (int64_t extent : shape.drop_back(2))
-    result.outer *= uint64_t(extent);
-  result.rows = uint64_t(shape[shape.size() - 2]);
-  result.columns = uint64_t(shape.back());
-  result.panels = ceilDiv(result.rows, layout.panel);
-  uint64_t columnBytes; // of one row of a strip
-  if (layout.element == ElementType::q8_0)
-    columnBytes = ceilDiv(result.columns, kQuantBlock) * (kQuantBlock + 4);
-  else
-    columnBytes = ceilDiv(result.columns, layout.group) * layout.group *
-                  blockBytes(layout.element);
-  std::optional<uint64_t> bytes = checkedMul(columnBytes, layout.panel);
-  if (!bytes)
-    return std::nullopt;
-  result.stripBytes = *bytes;
-  return result;
-}
 
 /// A weight's pieces, found by element.
 struct Source {
@@ -247,54 +217,31 @@ private:
   std::vector<uint8_t> zeros;
 };
 
-/// Element by element, for a row-major weight of another encoding, or in
-/// pieces. Pieces begin and end where blocks of the output do, so a step does
-/// too.
-void convertRows(const Source &weight, ElementType element,
-                 llvm::MutableArrayRef<uint8_t> out, ThreadPool &pool) {
-  for (size_t piece = 0; piece < weight.pieces.size(); ++piece) {
-    uint64_t start = weight.starts[piece];
-    uint64_t elements = weight.starts[piece + 1] - start;
-    if (elements == 0)
-      continue;
-    uint64_t stride = weight.pieces[piece].rotaryHeads ? weight.rowElements
-                                                       : uint64_t(1) << 16;
-    pool.parallelFor(
-        int64_t(ceilDiv(elements, stride)),
-        [&](unsigned, int64_t begin, int64_t end) {
-          std::vector<float> numbers;
-          std::vector<uint8_t> encoded;
-          for (int64_t step = begin; step < end; ++step) {
-            uint64_t first = start + uint64_t(step) * stride;
-            uint64_t here = std::min(stride, start + elements - first);
-            const uint8_t *bytes =
-                fetch(weight, element, first, here, numbers, encoded);
-            std::memcpy(out.data() + first / blockElements(element) *
-                                         blockBytes(element),
-                        bytes, *byteSize(element, here));
-          }
-        });
+/// Elements [first, first + count) of a row-major weight of another encoding,
+/// or in pieces. `first` is a multiple of the output's blocks, and pieces and
+/// rotary rows begin and end at one, so that each step does.
+void convertRows(const Source &weight, ElementType element, uint64_t first,
+                 uint64_t count, uint8_t *out) {
+  std::vector<float> numbers;
+  std::vector<uint8_t> encoded;
+  for (uint64_t end = first + count; first < end;) {
+    size_t piece =
+        size_t(llvm::upper_bound(weight.starts, first) - weight.starts.begin());
+    uint64_t stop = std::min(end, weight.starts[piece]);
+    if (weight.pieces[piece - 1].rotaryHeads)
+      stop = std::min(stop, first + weight.rowElements -
+                                (first - weight.starts[piece - 1]) %
+                                    weight.rowElements);
+    uint64_t bytes = *byteSize(element, stop - first);
+    std::memcpy(out,
+                fetch(weight, element, first, stop - first, numbers, encoded),
+                bytes);
+    out += bytes;
+    first = stop;
   }
 }
 
 } // namespace
-
-std::optional<uint64_t> runtime::packedBytes(const WeightLayout &layout,
-                                             llvm::ArrayRef<int64_t> shape) {
-  if (layout.kind == WeightLayout::Kind::rowMajor) {
-    std::optional<uint64_t> elements = elementCount(shape);
-    if (!elements)
-      return std::nullopt;
-    return byteSize(layout.element, *elements);
-  }
-  std::optional<Panels> panels = panelsOf(layout, shape);
-  if (!panels)
-    return std::nullopt;
-  std::optional<uint64_t> strips = checkedMul(panels->outer, panels->panels);
-  if (strips && layout.kind == WeightLayout::Kind::gatedPanels)
-    strips = checkedMul(*strips, 2);
-  return strips ? checkedMul(*strips, panels->stripBytes) : std::nullopt;
-}
 
 bool runtime::isPackedAlready(const WeightLayout &layout,
                               const HostTensor &weight) {
@@ -307,15 +254,45 @@ bool runtime::isPackedAlready(const WeightLayout &layout,
   return reinterpret_cast<uintptr_t>(weight.bytes.data()) % alignment == 0;
 }
 
-llvm::Error runtime::packWeight(const WeightLayout &layout,
-                                llvm::ArrayRef<HostTensor> weights,
-                                llvm::MutableArrayRef<uint8_t> out,
-                                ThreadPool &pool) {
+struct WeightPacker::Plan {
+  WeightLayout layout;
+  std::vector<Source> inputs;
+  uint64_t bytes = 0;
+  /// Bytes of a strip, or of kRowMajorUnit elements.
+  uint64_t unitBytes = 1;
+  /// Of a row-major weight.
+  uint64_t elements = 0;
+  Panels panels;
+
+  void writeUnit(StripWriter &writer, uint64_t unit, uint8_t *out) const {
+    if (layout.kind == WeightLayout::Kind::rowMajor) {
+      uint64_t first = unit * kRowMajorUnit;
+      convertRows(inputs[0], layout.element, first,
+                  std::min(kRowMajorUnit, elements - first), out);
+      return;
+    }
+    uint64_t panelIndex = unit / inputs.size();
+    writer.write(inputs[unit % inputs.size()], panelIndex / panels.panels,
+                 panelIndex % panels.panels, out);
+  }
+};
+
+WeightPacker::WeightPacker(std::unique_ptr<Plan> plan)
+    : plan(std::move(plan)) {}
+WeightPacker::WeightPacker(WeightPacker &&) = default;
+WeightPacker::~WeightPacker() = default;
+uint64_t WeightPacker::bytes() const { return plan->bytes; }
+uint64_t WeightPacker::unitBytes() const { return plan->unitBytes; }
+
+llvm::Expected<WeightPacker>
+WeightPacker::create(const WeightLayout &layout,
+                     llvm::ArrayRef<HostTensor> weights) {
   unsigned sources = layout.kind == WeightLayout::Kind::gatedPanels ? 2 : 1;
   if (weights.size() != sources)
     return error() << "expects " << sources << " weights, got "
                    << weights.size();
-  std::vector<Source> inputs;
+  auto plan = std::make_unique<Plan>();
+  plan->layout = layout;
   for (const HostTensor &weight : weights) {
     if (weight.shape != weights[0].shape)
       return error() << "expects two weights of one shape";
@@ -325,32 +302,66 @@ llvm::Error runtime::packWeight(const WeightLayout &layout,
         return error() << "a weight in " << elementTypeName(piece.encoding)
                        << " cannot be converted to "
                        << elementTypeName(layout.element);
-    inputs.push_back(std::move(source));
+    plan->inputs.push_back(std::move(source));
   }
-  std::optional<uint64_t> expected = packedBytes(layout, weights[0].shape);
-  if (!expected || *expected != out.size())
-    return error() << "expects room for " << (expected ? *expected : 0)
-                   << " bytes, got " << out.size();
+  std::optional<uint64_t> bytes = packedBytes(layout, weights[0].shape);
+  if (!bytes)
+    return error() << "a weight's packed size exceeds 64 bits";
+  plan->bytes = *bytes;
   if (layout.kind == WeightLayout::Kind::rowMajor) {
-    for (uint64_t start : inputs[0].starts)
+    for (uint64_t start : plan->inputs[0].starts)
       if (start % blockElements(layout.element) != 0)
         return error() << "a piece that ends behind element " << start
                        << " splits a block of "
                        << elementTypeName(layout.element);
-    convertRows(inputs[0], layout.element, out, pool);
-    return llvm::Error::success();
+    plan->elements = plan->inputs[0].starts.back();
+    plan->unitBytes = *byteSize(layout.element, kRowMajorUnit);
+  } else {
+    plan->panels = *Panels::of(layout, weights[0].shape);
+    // A strip of no columns has no bytes, and neither has the weight.
+    plan->unitBytes = std::max<uint64_t>(plan->panels.stripBytes, 1);
   }
-  Panels panels = *panelsOf(layout, weights[0].shape);
-  pool.parallelFor(
-      int64_t(panels.outer * panels.panels * sources),
-      [&](unsigned, int64_t begin, int64_t end) {
-        StripWriter writer(layout, panels);
-        for (int64_t strip = begin; strip < end; ++strip) {
-          uint64_t panelIndex = uint64_t(strip) / sources;
-          writer.write(inputs[uint64_t(strip) % sources],
-                       panelIndex / panels.panels, panelIndex % panels.panels,
-                       out.data() + uint64_t(strip) * panels.stripBytes);
-        }
-      });
+  return WeightPacker(std::move(plan));
+}
+
+void WeightPacker::pack(uint64_t first,
+                        llvm::MutableArrayRef<uint8_t> out) const {
+  assert(first <= plan->bytes && out.size() <= plan->bytes - first &&
+         "the caller stays within the packed weight");
+  StripWriter writer(plan->layout, plan->panels);
+  std::vector<uint8_t> whole;
+  uint64_t unitBytes = plan->unitBytes;
+  for (uint64_t end = first + out.size(), at = first; at < end;) {
+    uint64_t unit = at / unitBytes, start = unit * unitBytes;
+    uint64_t unitEnd = std::min(start + unitBytes, plan->bytes);
+    uint64_t stop = std::min(unitEnd, end);
+    uint8_t *target = out.data() + (at - first);
+    if (at == start && stop == unitEnd) {
+      plan->writeUnit(writer, unit, target);
+    } else {
+      whole.resize(unitEnd - start);
+      plan->writeUnit(writer, unit, whole.data());
+      std::memcpy(target, whole.data() + (at - start), stop - at);
+    }
+    at = stop;
+  }
+}
+
+llvm::Error runtime::packWeight(const WeightLayout &layout,
+                                llvm::ArrayRef<HostTensor> weights,
+                                llvm::MutableArrayRef<uint8_t> out,
+                                ThreadPool &pool) {
+  MOEC_ASSIGN(WeightPacker packer, WeightPacker::create(layout, weights));
+  if (packer.bytes() != out.size())
+    return error() << "expects room for " << packer.bytes() << " bytes, got "
+                   << out.size();
+  uint64_t unit = packer.unitBytes();
+  pool.parallelFor(int64_t(ceilDiv(out.size(), unit)),
+                   [&](unsigned, int64_t begin, int64_t end) {
+                     uint64_t first = uint64_t(begin) * unit;
+                     uint64_t last =
+                         std::min<uint64_t>(uint64_t(end) * unit, out.size());
+                     packer.pack(first, out.slice(first, last - first));
+                   });
   return llvm::Error::success();
 }

@@ -9,6 +9,7 @@
 #pragma once
 
 #include "ir/support/ElementType.h"
+#include "runtime/hal/WeightLayout.h"
 #include "llvm/ADT/ArrayRef.h"
 #include "llvm/ADT/StringRef.h"
 #include "llvm/Support/Error.h"
@@ -108,13 +109,11 @@ struct HostTensor {
   std::vector<Piece> pieces = {};
 };
 
-/// How kernels want a weight; the layouts are those of plan.fbs.
-struct WeightLayout {
-  enum class Kind : uint8_t { rowMajor, panels, gatedPanels };
-  Kind kind = Kind::rowMajor;
-  ElementType element = ElementType::f32;
-  unsigned panel = 0;
-  unsigned group = 0;
+/// Bytes that somebody keeps.
+struct HostBytes {
+  llvm::ArrayRef<uint8_t> bytes;
+  /// Keeps `bytes` alive.
+  std::shared_ptr<const void> owner;
 };
 
 class Device {
@@ -145,6 +144,12 @@ public:
   virtual llvm::Expected<std::unique_ptr<Buffer>>
   loadWeight(const WeightLayout &layout,
              llvm::ArrayRef<HostTensor> weights) = 0;
+
+  /// A weight that was packed beforehand: bytes in the layout that kernels
+  /// want, at a multiple of 64. The buffer may be those bytes; here it is a
+  /// copy of them.
+  virtual llvm::Expected<std::unique_ptr<Buffer>>
+  adoptWeight(const HostBytes &packed);
 };
 
 } // namespace moec::runtime

@@ -48,8 +48,9 @@ public:
   /// Packed weights, in the variant's order.
   llvm::ArrayRef<std::unique_ptr<Buffer>> weights() const { return packed; }
   const Buffer *constants() const { return constantData.get(); }
-  /// Bytes of all packed weights.
+  /// Bytes of all packed weights, and of those that were packed beforehand.
   uint64_t weightBytes() const;
+  uint64_t packedBeforehandBytes() const { return beforehandBytes; }
 
 private:
   LoadedPlan() = default;
@@ -60,6 +61,7 @@ private:
   std::unique_ptr<Executable> code;
   std::vector<std::unique_ptr<Buffer>> packed;
   std::unique_ptr<Buffer> constantData;
+  uint64_t beforehandBytes = 0;
 };
 
 /// One launch of the last run; see Executor::setProfile.

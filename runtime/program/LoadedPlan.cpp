@@ -1,6 +1,7 @@
 #include "ir/support/Diagnostic.h"
 #include "ir/support/Interrupt.h"
 #include "runtime/program/Executor.h"
+#include "runtime/program/PackedWeights.h"
 #include "runtime/program/WeightProvider.h"
 #include "runtime/schema/plan_generated.h"
 
@@ -51,23 +52,16 @@ llvm::Expected<unsigned> runtime::chooseVariant(const Plan &plan,
                             << "': " << (variants ? reasons : "it has none");
 }
 
-static WeightLayout layoutOf(const plan::PackedWeight &packed) {
-  WeightLayout layout;
-  switch (packed.layout()) {
-  case plan::LayoutKind::row_major:
-    layout.kind = WeightLayout::Kind::rowMajor;
-    break;
-  case plan::LayoutKind::panels:
-    layout.kind = WeightLayout::Kind::panels;
-    break;
-  case plan::LayoutKind::gated_panels:
-    layout.kind = WeightLayout::Kind::gatedPanels;
-    break;
-  }
-  layout.element = ElementType(packed.element());
-  layout.panel = packed.panel();
-  layout.group = packed.group();
-  return layout;
+/// Says what would make files of weights dispensable, where other variants of
+/// the plan can do without them.
+static llvm::Error explain(llvm::Error err, const Plan &plan,
+                           const plan::Variant &variant, Location place) {
+  if (!plan->weight_files() || isInterrupted(err))
+    return err;
+  return withNote(std::move(err), std::move(place),
+                  "this variant's weights were not packed beforehand; compile "
+                  "with --pack=" +
+                      variant.name()->str() + " or --pack=all");
 }
 
 llvm::Expected<std::shared_ptr<const LoadedPlan>>
@@ -93,19 +87,32 @@ LoadedPlan::load(std::shared_ptr<const Plan> plan,
   for (unsigned i = 0; i < weights; ++i) {
     MOEC_TRY(checkInterrupt());
     const plan::PackedWeight &packed = *variant.weights()->Get(i);
-    std::vector<HostTensor> sources;
     std::string names;
-    for (uint16_t index : *packed.weights()) {
-      MOEC_ASSIGN(HostTensor source, provider.get(contents, index));
-      sources.push_back(std::move(source));
+    for (uint16_t index : *packed.weights())
       names += (names.empty() ? "'" : ", '") +
                contents->weights()->Get(index)->name()->str() + "'";
+    Location place = contents.at(object + ", weight " + names);
+    if (const plan::PackedRange *range = packed.packed()) {
+      MOEC_ASSIGN(HostBytes bytes, provider.getPacked(contents, *range));
+      llvm::Expected<std::unique_ptr<Buffer>> buffer =
+          loaded->home->adoptWeight(bytes);
+      if (!buffer)
+        return atPlace(buffer.takeError(), place);
+      loaded->packed.push_back(std::move(*buffer));
+      loaded->beforehandBytes += bytes.bytes.size();
+      continue;
+    }
+    std::vector<HostTensor> sources;
+    for (uint16_t index : *packed.weights()) {
+      llvm::Expected<HostTensor> source = provider.get(contents, index);
+      if (!source)
+        return explain(source.takeError(), contents, variant, place);
+      sources.push_back(std::move(*source));
     }
     llvm::Expected<std::unique_ptr<Buffer>> buffer =
         loaded->home->loadWeight(layoutOf(packed), sources);
     if (!buffer)
-      return atPlace(buffer.takeError(),
-                     contents.at(object + ", weight " + names));
+      return atPlace(buffer.takeError(), place);
     loaded->packed.push_back(std::move(*buffer));
   }
 

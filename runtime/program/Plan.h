@@ -31,7 +31,7 @@ namespace moec::runtime {
 /// The newest major version that this build reads, and the minor version that
 /// it writes.
 inline constexpr uint16_t kPlanMajor = 1;
-inline constexpr uint16_t kPlanMinor = 0;
+inline constexpr uint16_t kPlanMinor = 1;
 
 struct PlanVersion {
   uint16_t major = 0;

@@ -2,6 +2,8 @@
 
 #include "ir/support/Diagnostic.h"
 #include "ir/support/ElementType.h"
+#include "runtime/program/Fields.h"
+#include "runtime/program/PackedWeightValidator.h"
 #include "runtime/program/Plan.h"
 #include "runtime/program/Polynomial.h"
 #include "runtime/schema/plan_generated.h"
@@ -10,24 +12,14 @@
 
 using namespace moec;
 using namespace moec::runtime;
+using namespace moec::runtime::fields;
 
 // Limits far above what plans need, so that sums of a few of them do not
 // overflow and a hostile plan cannot ask for absurd amounts.
 static constexpr int64_t kMaxSymbol = int64_t(1) << 40;
 static constexpr uint64_t kMaxScratchBytes = uint64_t(1) << 30;
-static constexpr uint16_t kMaxPanel = 1024;
 
 namespace {
-
-/// The length of a vector that may be absent.
-template <typename T> unsigned count(const flatbuffers::Vector<T> *vector) {
-  return vector ? vector->size() : 0;
-}
-
-llvm::StringRef text(const flatbuffers::String *string) {
-  return string ? llvm::StringRef(string->data(), string->size())
-                : llvm::StringRef();
-}
 
 class Validator {
 public:
@@ -40,6 +32,7 @@ public:
     MOEC_TRY(checkStates());
     MOEC_TRY(checkSignatures());
     MOEC_TRY(checkWeights());
+    MOEC_TRY(validateWeightFiles(plan, path));
     llvm::StringSet<> names;
     for (unsigned i = 0; i < count(plan.variants()); ++i) {
       const plan::Variant &variant = *plan.variants()->Get(i);
@@ -252,9 +245,9 @@ private:
   llvm::Error checkVariant(const plan::Variant &variant) {
     std::string object = ("variant '" + text(variant.name()) + "'").str();
     for (unsigned i = 0; i < count(variant.weights()); ++i)
-      MOEC_TRY(
-          checkPackedWeight(*variant.weights()->Get(i),
-                            object + ", packed weight " + std::to_string(i)));
+      MOEC_TRY(validatePackedWeight(plan, *variant.weights()->Get(i), path,
+                                    object + ", packed weight " +
+                                        std::to_string(i)));
     for (unsigned i = 0; i < count(variant.code()); ++i) {
       const plan::CodeBlob &blob = *variant.code()->Get(i);
       std::string place = object + ", code " + std::to_string(i);
@@ -289,63 +282,6 @@ private:
       MOEC_TRY(checkName(program.name(), programs,
                          object + ", program " + std::to_string(i)));
       MOEC_TRY(checkProgram(variant, program));
-    }
-    return llvm::Error::success();
-  }
-
-  llvm::Error checkPackedWeight(const plan::PackedWeight &packed,
-                                const llvm::Twine &object) const {
-    if (packed.layout() > plan::LayoutKind::MAX)
-      return fail(object) << "expects a layout of at most "
-                          << unsigned(plan::LayoutKind::MAX) << ", got "
-                          << unsigned(packed.layout());
-    unsigned expected =
-        packed.layout() == plan::LayoutKind::gated_panels ? 2 : 1;
-    if (count(packed.weights()) != expected)
-      return fail(object) << "expects " << expected << " weights, got "
-                          << count(packed.weights());
-    for (unsigned i = 0; i < expected; ++i)
-      if (packed.weights()->Get(i) >= count(plan.weights()))
-        return fail(object) << "packs weight " << packed.weights()->Get(i)
-                            << " of " << count(plan.weights());
-    MOEC_TRY(checkElement(packed.element(), object));
-    const plan::TensorType &type =
-        *plan.weights()->Get(packed.weights()->Get(0))->type();
-    ElementType element = ElementType(packed.element());
-    if (packed.layout() == plan::LayoutKind::row_major) {
-      unsigned rank = count(type.shape());
-      int64_t row = rank ? evaluate(type.shape()->Get(rank - 1), {}) : 1;
-      if (row % blockElements(element) != 0)
-        return fail(object)
-               << "has rows of " << row << " elements, no whole number of "
-               << elementTypeName(element) << " blocks";
-      return llvm::Error::success();
-    }
-    if (element != ElementType::f32 && element != ElementType::bf16 &&
-        element != ElementType::f16 && element != ElementType::q8_0)
-      return fail(object) << "expects panels of f32, bf16, f16 or q8_0, got "
-                          << elementTypeName(element);
-    if (count(type.shape()) < 2)
-      return fail(object) << "expects a weight of at least 2 dimensions for "
-                             "panels, got "
-                          << count(type.shape());
-    if (packed.panel() < 1 || packed.panel() > kMaxPanel ||
-        packed.group() < 1 || packed.group() > kMaxPanel)
-      return fail(object) << "expects a panel and a group in [1, " << kMaxPanel
-                          << "], got " << packed.panel() << " and "
-                          << packed.group();
-    if (element == ElementType::q8_0 && 32 % packed.group() != 0)
-      return fail(object) << "expects a group that divides 32 for q8_0, got "
-                          << packed.group();
-    if (expected == 2) {
-      const plan::TensorType &other =
-          *plan.weights()->Get(packed.weights()->Get(1))->type();
-      bool equal = count(other.shape()) == count(type.shape());
-      for (unsigned d = 0; equal && d < count(type.shape()); ++d)
-        equal = evaluate(other.shape()->Get(d), {}) ==
-                evaluate(type.shape()->Get(d), {});
-      if (!equal)
-        return fail(object) << "expects two weights of one shape";
     }
     return llvm::Error::success();
   }

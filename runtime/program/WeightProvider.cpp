@@ -4,7 +4,6 @@
 #include "ir/support/Hash.h"
 #include "ir/support/MappedFile.h"
 #include "runtime/program/Plan.h"
-#include "runtime/program/Polynomial.h"
 #include "runtime/schema/plan_generated.h"
 #include "llvm/ADT/SmallString.h"
 #include "llvm/Support/Path.h"
@@ -33,9 +32,7 @@ llvm::Expected<HostTensor> FileWeightProvider::get(const Plan &plan,
   std::string name = weight.name()->str();
   Location place = plan.at("weight '" + name + "'");
   HostTensor tensor;
-  if (weight.type()->shape())
-    for (const plan::Polynomial *extent : *weight.type()->shape())
-      tensor.shape.push_back(evaluate(extent, {}));
+  tensor.shape = constantShape(*weight.type());
   if (!weight.sources() || weight.sources()->size() == 0) {
     if (!materializer)
       return error(place) << "has no source file, and nothing was given that "

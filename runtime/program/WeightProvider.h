@@ -2,6 +2,7 @@
 #pragma once
 
 #include "runtime/hal/Device.h"
+#include "runtime/program/PackedWeights.h"
 #include "llvm/ADT/FunctionExtras.h"
 #include "llvm/ADT/StringMap.h"
 
@@ -19,13 +20,18 @@ namespace moec::runtime {
 
 class Plan;
 
-/// Delivers logical weights, row-major, one at a time and each once or more.
+/// Delivers weights, one at a time and each once or more: logical ones,
+/// row-major, and those that were packed beforehand.
 class WeightProvider {
 public:
   virtual ~WeightProvider() = default;
   /// Weight `index` of the plan. Its shape is the plan's; its bytes are exactly
   /// those of its encoding.
   virtual llvm::Expected<HostTensor> get(const Plan &plan, unsigned index) = 0;
+  /// A weight that was packed beforehand: exactly the bytes of a range of the
+  /// plan, at a multiple of kWeightAlignment.
+  virtual llvm::Expected<HostBytes>
+  getPacked(const Plan &plan, const plan::PackedRange &range) = 0;
 };
 
 /// Makes a weight that has no source file: by name, from the module that the
@@ -40,9 +46,13 @@ class FileWeightProvider final : public WeightProvider {
 public:
   explicit FileWeightProvider(Materializer materializer = nullptr,
                               bool verify = false)
-      : materializer(std::move(materializer)), verify(verify) {}
+      : materializer(std::move(materializer)), verify(verify), packed(verify) {}
 
   llvm::Expected<HostTensor> get(const Plan &plan, unsigned index) override;
+  llvm::Expected<HostBytes> getPacked(const Plan &plan,
+                                      const plan::PackedRange &range) override {
+    return packed.get(plan, range);
+  }
 
 private:
   llvm::Expected<std::shared_ptr<const MappedFile>>
@@ -53,6 +63,7 @@ private:
 
   Materializer materializer;
   bool verify;
+  WeightFiles packed;
   llvm::StringMap<std::shared_ptr<const MappedFile>> files;
 };
 

@@ -137,6 +137,13 @@ public:
     auto owned = std::make_shared<std::vector<uint8_t>>(*bytes);
     return HostTensor{*owned, ElementType(type.element()), {}, owned};
   }
+  llvm::Expected<HostBytes> getPacked(const runtime::Plan &,
+                                      const plan::PackedRange &range) override {
+    if (range.bytes() > kMaxBytes)
+      return error() << "a weight is too large";
+    auto owned = std::make_shared<std::vector<uint8_t>>(range.bytes());
+    return HostBytes{*owned, owned};
+  }
 };
 
 void runPrograms(Executor &executor, llvm::ArrayRef<int64_t> symbols) {

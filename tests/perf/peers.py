@@ -2,11 +2,16 @@
 
     python tests/perf/peers.py make MODEL.gguf FOLDER   # writes the models
     python tests/perf/peers.py run FOLDER [PAIRS] [CASE...]
+    python tests/perf/peers.py load FOLDER [RUNS] [CASE...]
 
 A run is one prefill of 512 tokens and 128 decode steps behind it, on 2
 threads. The 8-expert model has distinct random experts, since copies would
 sit in caches. Needs what the parity scripts need, llama_cpp included; run it
 on a machine that does nothing else.
+
+`load` compares plans whose weights are packed when they are loaded with those
+of `compile --pack`: seconds of loading and to the first token, and whether
+mapped weights are read as fast.
 """
 
 import json
@@ -195,12 +200,50 @@ def spread(values):
     return f"{statistics.median(values):.1f} ({min(values):.1f}-{max(values):.1f})"
 
 
+def cases_of(cases):
+    return cases or [f"{m}-{t}" for m in ("dense", "experts") for t in TYPES]
+
+
+def model_of(out, case):
+    # GGUF files of experts are llama.cpp's; moec reads the folder.
+    return out / "experts" if case.startswith("experts") else out / f"{case}.gguf"
+
+
+def load(out, runs, cases):
+    for case in cases_of(cases):
+        kind = case.split("-")[1]
+        plans = {"packed when loaded": [], "packed beforehand": ["--pack"]}
+        for name, flags in plans.items():
+            folder = out / name.replace(" ", "-")
+            folder.mkdir(exist_ok=True)
+            answer = common.moec_json("compile", model_of(out, case), "-o", folder / f"{case}.moep", "--dtype", kind,
+                                      "--target", "native", *flags)  # fmt: skip
+            if "packed" in answer:
+                print(f"{case}: packing takes {answer['packed']['seconds']:.2f} s for {answer['packed']['bytes']} bytes")
+        found = {name: [] for name in plans}
+        for _ in range(runs):
+            for name in plans:
+                plan = out / name.replace(" ", "-") / f"{case}.moep"
+                first = common.moec_json("generate", plan, "--prompt-ids", "1", "--max-tokens", 1, "--ignore-eos",
+                                         "--threads", THREADS)["timings"]  # fmt: skip
+                answer = common.moec_json("bench", plan, "--prefill", PREFILL, "--decode", DECODE, "--threads", THREADS,
+                                          "--runs", 1)  # fmt: skip
+                found[name].append((
+                    answer["load_seconds"], first["load_seconds"] + first["first_token_seconds"],
+                    answer["prefill_tokens_per_second"]["median"], answer["decode_tokens_per_second"]["median"],
+                    answer["read_gb_per_second"]["median"]))  # fmt: skip
+        for name, rows in found.items():
+            load_s, first_s, prefill, decode, read = ([row[i] for row in rows] for i in range(5))
+            precise = " ".join(f"{s:.3f}" for s in load_s)
+            print(f"  {name}: load {precise} s, to the first token {' '.join(f'{s:.3f}' for s in first_s)} s; prefill "
+                  f"{spread(prefill)}, decode {spread(decode)} tokens/s; read {spread(read)} GB/s", flush=True)  # fmt: skip
+
+
 def run(out, pairs, cases):
-    for case in cases or [f"{m}-{t}" for m in ("dense", "experts") for t in TYPES]:
+    for case in cases_of(cases):
         kind = case.split("-")[1]
         path = str(out / f"{case}.gguf")
-        # GGUF files of experts are llama.cpp's; moec reads the folder.
-        ours_path = out / "experts" if case.startswith("experts") else path
+        ours_path = model_of(out, case)
         ours, theirs, last = [], [], None
         for _ in range(pairs):
             answer = common.moec_json("bench", ours_path, "--dtype", kind, "--prefill", PREFILL, "--decode", DECODE,
@@ -229,5 +272,7 @@ if __name__ == "__main__":
         make(sys.argv[2], pathlib.Path(sys.argv[3]))
     elif sys.argv[1] == "peer":
         peer(sys.argv[2])
+    elif sys.argv[1] == "load":
+        load(pathlib.Path(sys.argv[2]), int((sys.argv[3:] or [5])[0]), sys.argv[4:])
     else:
         run(pathlib.Path(sys.argv[2]), int((sys.argv[3:] or [5])[0]), sys.argv[4:])

@@ -172,6 +172,7 @@ static llvm::Error run() {
   }
   double skew = skews.empty() ? 0 : *llvm::max_element(skews);
   uint64_t weightBytes = loaded->loadedPlan()->weightBytes();
+  uint64_t beforehand = loaded->loadedPlan()->packedBeforehandBytes();
   std::string variant = loaded->loadedPlan()->variant().name()->str();
   if (json) {
     llvm::json::Object answer{{"variant", variant},
@@ -181,6 +182,7 @@ static llvm::Error run() {
                               {"prefill_tokens_per_second", prefillRate.json()},
                               {"read_gb_per_second", bandwidth.json()},
                               {"weight_bytes", weightBytes},
+                              {"packed_beforehand_bytes", beforehand},
                               {"load_seconds", loaded->loadSeconds()}};
     if (decode)
       answer["decode_tokens_per_second"] = decodeRate.json();
@@ -196,6 +198,8 @@ static llvm::Error run() {
   table.addRow({"threads", std::to_string(device.parallelism())});
   table.addRow({"load", formatSeconds(loaded->loadSeconds())});
   table.addRow({"weights in memory", formatBytes(weightBytes)});
+  if (beforehand)
+    table.addRow({"  packed beforehand", formatBytes(beforehand)});
   table.addRow({"prefill " + std::to_string(prefill) + ", tokens/s",
                 prefillRate.text()});
   if (decode)

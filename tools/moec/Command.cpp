@@ -1,6 +1,7 @@
 #include "tools/moec/Command.h"
 
 #include "ir/support/Parallel.h"
+#include "tools/driver/DescribePlan.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/Format.h"
@@ -42,7 +43,11 @@ RunFlags::RunFlags(cl::SubCommand &command)
               cl::sub(command)),
       threads("threads", cl::init(0), cl::value_desc("count"),
               cl::desc("threads to run on (0: one a processor)"),
-              cl::sub(command)) {}
+              cl::sub(command)),
+      verify("verify",
+             cl::desc("compare the weights with the digests that a plan "
+                      "states (those of --pack do)"),
+             cl::sub(command)) {}
 
 llvm::Expected<std::shared_ptr<const runtime::Model>>
 RunFlags::load(AnyModel model) const {
@@ -57,6 +62,10 @@ RunFlags::load(AnyModel model) const {
   runtime::ModelOptions options;
   options.variant = variant;
   options.cpu.threads = threads;
+  options.verifyWeights = verify;
+  if (verify && (!model.plan || !statesDigests(*model.plan)))
+    warn("--verify compares nothing: no digest of a weight is stated; a plan "
+         "of 'compile --pack' has them");
   return loadForRunning(std::move(model), request, std::move(options));
 }
 

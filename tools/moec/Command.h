@@ -52,6 +52,7 @@ struct RunFlags {
   llvm::cl::opt<std::string> dtype;
   llvm::cl::opt<std::string> variant;
   llvm::cl::opt<unsigned> threads;
+  llvm::cl::opt<bool> verify;
   /// A model with its weights loaded, ready to run.
   llvm::Expected<std::shared_ptr<const runtime::Model>>
   load(AnyModel model) const;

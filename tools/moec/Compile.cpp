@@ -1,6 +1,8 @@
 #include "tools/moec/Command.h"
 
 #include "ir/support/AtomicFile.h"
+#include "tools/driver/PackWeights.h"
+#include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Path.h"
 
 #include <chrono>
@@ -31,6 +33,13 @@ static cl::opt<std::string> remarks("remarks", cl::value_desc("file.json"),
                                     cl::desc("why fusions did not happen"),
                                     cl::sub(flags));
 static cl::opt<bool> json("json", cl::desc("report as JSON"), cl::sub(flags));
+static cl::list<std::string>
+    pack("pack", cl::ValueOptional, cl::CommaSeparated,
+         cl::value_desc("variant,..."),
+         cl::desc("write the weights too, packed for variants (all; without a "
+                  "value: the one that this machine chooses), to a file beside "
+                  "the plan: both then need no other file, and load at once"),
+         cl::sub(flags));
 static PassFlags passes(flags);
 
 static llvm::Error parseTarget(std::vector<cpu::CpuLevel> &levels) {
@@ -52,8 +61,11 @@ static llvm::Error parseTarget(std::vector<cpu::CpuLevel> &levels) {
   return llvm::Error::success();
 }
 
-static void report(const CompileResult &result, double seconds) {
+/// `packed` is null where weights stay where they are.
+static void report(const CompileResult &result, const PackReport *packed,
+                   double packSeconds, double seconds) {
   const PlanReport &plan = result.report;
+  uint64_t planBytes = packed ? packed->planBytes : result.plan.size();
   if (json) {
     llvm::json::Array variants, programs;
     for (auto &variant : plan.variants)
@@ -66,20 +78,48 @@ static void report(const CompileResult &result, double seconds) {
                              {"launches", arena.launches},
                              {"arena_bytes", arena.bytes},
                              {"unshared_bytes", arena.unsharedBytes}});
-    printJson(llvm::json::Object{{"plan_bytes", result.plan.size()},
-                                 {"seconds", seconds},
-                                 {"variants", std::move(variants)},
-                                 {"programs", std::move(programs)}});
+    llvm::json::Object answer{{"plan_bytes", planBytes},
+                              {"seconds", seconds},
+                              {"variants", std::move(variants)},
+                              {"programs", std::move(programs)}};
+    if (packed) {
+      llvm::json::Array list;
+      for (auto &variant : packed->variants)
+        list.push_back(
+            llvm::json::Object{{"name", variant.name},
+                               {"weights", variant.weights},
+                               {"bytes", variant.bytes},
+                               {"shared_bytes", variant.sharedBytes}});
+      answer["packed"] = llvm::json::Object{{"file", packed->path},
+                                            {"bytes", packed->fileBytes},
+                                            {"seconds", packSeconds},
+                                            {"variants", std::move(list)}};
+    }
+    printJson(std::move(answer));
     return;
   }
-  llvm::outs() << "wrote " << output << ": " << formatBytes(result.plan.size())
-               << " in " << formatSeconds(seconds) << "\n\n";
+  llvm::outs() << "wrote " << output << ": " << formatBytes(planBytes) << " in "
+               << formatSeconds(seconds - packSeconds) << "\n";
+  if (packed)
+    llvm::outs() << "wrote " << packed->path << ": "
+                 << formatBytes(packed->fileBytes) << " in "
+                 << formatSeconds(packSeconds) << "\n";
+  llvm::outs() << "\n";
   Table variants({"variant", "kernels", "code"});
   for (auto &variant : plan.variants)
     variants.addRow({variant.name, std::to_string(variant.kernels),
                      formatBytes(variant.codeBytes)});
   variants.print(llvm::outs());
   llvm::outs() << "\n";
+  if (packed) {
+    Table weights({"packed for", "weights", "bytes", "shared"});
+    for (auto &variant : packed->variants)
+      weights.addRow({variant.name, std::to_string(variant.weights),
+                      formatBytes(variant.bytes),
+                      formatBytes(variant.sharedBytes)});
+    weights.print(llvm::outs());
+    llvm::outs() << "\n";
+  }
   Table programs({"program", "launches", "peak arena", "without sharing"});
   for (auto &arena : plan.arenas)
     programs.addRow({arena.program, std::to_string(arena.launches),
@@ -103,7 +143,24 @@ static llvm::Error run() {
     return error(Location::inFile(model.path))
            << "is a plan already; compile the model it came from";
   MOEC_ASSIGN(CompileResult result, compileModule(*opened.module, request));
-  MOEC_TRY(writeFileAtomically(output, result.plan));
+  std::optional<PackReport> packed;
+  std::chrono::duration<double> packSeconds{};
+  if (pack.empty()) {
+    MOEC_TRY(writeFileAtomically(output, result.plan));
+    if (llvm::sys::fs::exists(weightFileOf(output)))
+      warn("'" + weightFileOf(output) +
+           "' holds the packed weights of an earlier plan, which nothing uses "
+           "any more");
+  } else {
+    auto packStart = std::chrono::steady_clock::now();
+    Progress progress("packing weights");
+    MOEC_ASSIGN(packed, writePackedPlan(output, result.plan, *opened.module,
+                                        std::vector<std::string>(pack),
+                                        [&](uint64_t done, uint64_t total) {
+                                          progress.update(done, total);
+                                        }));
+    packSeconds = std::chrono::steady_clock::now() - packStart;
+  }
   if (!remarks.empty()) {
     std::string text;
     llvm::raw_string_ostream os(text);
@@ -112,7 +169,8 @@ static llvm::Error run() {
   }
   std::chrono::duration<double> seconds =
       std::chrono::steady_clock::now() - start;
-  report(result, seconds.count());
+  report(result, packed ? &*packed : nullptr, packSeconds.count(),
+         seconds.count());
   return llvm::Error::success();
 }
 

@@ -2,6 +2,7 @@
 
 #include "ir/text/Printer.h"
 #include "tools/driver/Describe.h"
+#include "tools/driver/DescribePlan.h"
 
 using namespace moec;
 namespace cl = llvm::cl;
@@ -26,11 +27,21 @@ static llvm::Error run() {
     options.elideAssets = true;
     options.maxListElements = 16;
   }
-  if (format == "text")
+  if (format == "text") {
+    // Comments, so that the text can be read back.
+    if (opened.plan)
+      for (const PlanSummary::Variant &variant :
+           summarizePlan(*opened.plan).variants)
+        llvm::outs() << "// variant " << variant.name << ": "
+                     << formatBytes(variant.weightBytes) << " of weights, "
+                     << weightsOf(variant) << "\n";
     printModule(*opened.module, llvm::outs(), options);
-  else if (format == "json")
-    printJson(describeModule(*opened.module));
-  else if (format == "dot")
+  } else if (format == "json") {
+    llvm::json::Value answer = describeModule(*opened.module);
+    if (opened.plan)
+      (*answer.getAsObject())["plan"] = toJson(summarizePlan(*opened.plan));
+    printJson(answer);
+  } else if (format == "dot")
     printDot(*opened.module, llvm::outs());
   else if (format == "model-explorer")
     printJson(modelExplorerGraphs(*opened.module));

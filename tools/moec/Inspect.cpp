@@ -1,6 +1,7 @@
 #include "tools/moec/Command.h"
 
 #include "tools/driver/Describe.h"
+#include "tools/driver/DescribePlan.h"
 #include "llvm/Support/Format.h"
 
 using namespace moec;
@@ -17,7 +18,10 @@ static llvm::Error run() {
            << "is a plan that embeds no module";
   ModelSummary summary = summarize(*opened.module);
   if (json) {
-    printJson(toJson(summary));
+    llvm::json::Value answer = toJson(summary);
+    if (opened.plan)
+      (*answer.getAsObject())["plan"] = toJson(summarizePlan(*opened.plan));
+    printJson(answer);
     return llvm::Error::success();
   }
   std::string flops;
@@ -42,6 +46,15 @@ static llvm::Error run() {
                    layer.experts ? std::to_string(layer.topk) : "",
                    layer.router, layer.provenance});
   layers.print(llvm::outs());
+  if (!opened.plan)
+    return llvm::Error::success();
+  llvm::outs() << "\n";
+  Table variants({"variant", "weights in memory", "packed"});
+  for (const PlanSummary::Variant &variant :
+       summarizePlan(*opened.plan).variants)
+    variants.addRow(
+        {variant.name, formatBytes(variant.weightBytes), weightsOf(variant)});
+  variants.print(llvm::outs());
   return llvm::Error::success();
 }
 

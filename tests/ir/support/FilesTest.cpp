@@ -66,6 +66,22 @@ TEST(MappedFile, DigestAndDroppedPages) {
   EXPECT_EQ(llvm::toStringRef((*file)->bytes()), text);
 }
 
+TEST(MappedFile, ForLargePages) {
+  TemporaryFolder folder;
+  for (size_t bytes : {size_t(1), size_t(4096), (size_t(2) << 20) + 5}) {
+    std::string text(bytes, 'x');
+    text.back() = 'y';
+    auto file = MappedFile::open(folder.write("f", text), /*largePages=*/true);
+    ASSERT_TRUE(bool(file));
+    (*file)->populate(bytes / 2, bytes);
+    (*file)->populate(~uint64_t(0), 1);
+    EXPECT_EQ(llvm::toStringRef((*file)->bytes()), text);
+    EXPECT_EQ(reinterpret_cast<uintptr_t>((*file)->bytes().data()) %
+                  (size_t(2) << 20),
+              0u);
+  }
+}
+
 TEST(AtomicFile, AppearsOnCommitOnly) {
   TemporaryFolder folder;
   folder.write("out", "old");

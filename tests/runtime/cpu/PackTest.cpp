@@ -278,6 +278,43 @@ TEST(Pack, ConvertsRowMajorWeights) {
   }
 }
 
+TEST(Pack, MakesAnyPart) {
+  HostTensor matrix = makeWeight(ElementType::bf16, {3, 37, 96});
+  HostTensor pair[] = {matrix, makeWeight(ElementType::bf16, {3, 37, 96}, 2)};
+  // Enough for several units, over pieces of two encodings and rotated rows.
+  HostTensor rows = makeWeight(ElementType::f32, {1400, 96});
+  HostTensor pieces;
+  pieces.shape = {1400 + 1404, 96};
+  pieces.pieces = {{rows.bytes, rows.encoding, rows.owner, 7}};
+  HostTensor more = makeWeight(ElementType::q4_0, {1404, 96});
+  pieces.pieces.push_back({more.bytes, more.encoding, more.owner, 0});
+  struct Case {
+    WeightLayout layout;
+    llvm::ArrayRef<HostTensor> weights;
+  };
+  using E = ElementType;
+  for (const Case &c : {Case{{Kind::panels, E::bf16, 16, 2}, matrix},
+                        Case{{Kind::gatedPanels, E::bf16, 16, 2}, pair},
+                        Case{{Kind::panels, E::q8_0, 16, 4}, matrix},
+                        Case{{Kind::rowMajor, E::f32, 0, 0}, pieces},
+                        Case{{Kind::rowMajor, E::q8_0, 0, 0}, pieces}}) {
+    std::vector<uint8_t> whole = pack(c.layout, c.weights);
+    auto packer = WeightPacker::create(c.layout, c.weights);
+    ASSERT_TRUE(bool(packer)) << toText(packer.takeError());
+    ASSERT_EQ(packer->bytes(), whole.size());
+    ASSERT_GT(packer->unitBytes(), 0u);
+    for (uint64_t step : {uint64_t(4096), uint64_t(5000),
+                          packer->unitBytes() * 2, packer->bytes()}) {
+      std::vector<uint8_t> parts(whole.size(), 0xee);
+      for (uint64_t at = 0; at < parts.size(); at += step)
+        packer->pack(at, llvm::MutableArrayRef<uint8_t>(parts).slice(
+                             at, std::min<uint64_t>(step, parts.size() - at)));
+      EXPECT_TRUE(parts == whole) << step;
+    }
+    packer->pack(whole.size(), {});
+  }
+}
+
 TEST(Pack, UsesAlignedWeightsAsTheyAre) {
   HostTensor weight = makeWeight(ElementType::f32, {4, 8});
   WeightLayout layout{Kind::rowMajor, ElementType::f32, 0, 0};

@@ -33,4 +33,48 @@ TEST(CpuDevice, RefusesAbsurdOptions) {
             "error: expects at most 1024 threads, got 5000");
 }
 
+/// A device that has nothing of its own for weights that are packed already.
+class CopyingDevice final : public Device {
+public:
+  explicit CopyingDevice(std::shared_ptr<Device> cpu) : cpu(std::move(cpu)) {}
+  llvm::StringRef name() const override { return "copying"; }
+  unsigned parallelism() const override { return cpu->parallelism(); }
+  llvm::Error supports(const plan::Variant &variant) const override {
+    return cpu->supports(variant);
+  }
+  llvm::Expected<std::unique_ptr<Buffer>> allocate(uint64_t bytes) override {
+    return cpu->allocate(bytes);
+  }
+  llvm::Expected<std::unique_ptr<Stream>> createStream() override {
+    return cpu->createStream();
+  }
+  llvm::Expected<std::unique_ptr<Event>> createEvent() override {
+    return cpu->createEvent();
+  }
+  llvm::Expected<std::unique_ptr<Executable>>
+  load(const plan::Variant &variant) override {
+    return cpu->load(variant);
+  }
+  llvm::Expected<std::unique_ptr<Buffer>>
+  loadWeight(const WeightLayout &layout,
+             llvm::ArrayRef<HostTensor> weights) override {
+    return cpu->loadWeight(layout, weights);
+  }
+
+private:
+  std::shared_ptr<Device> cpu;
+};
+
+INSTANTIATE_TEST_SUITE_P(Defaults, DeviceConformance,
+                         testing::Values(DeviceCase{
+                             "copying",
+                             []() -> llvm::Expected<std::shared_ptr<Device>> {
+                               MOEC_ASSIGN(std::shared_ptr<Device> cpu,
+                                           makeCpu(1));
+                               return std::make_shared<CopyingDevice>(
+                                   std::move(cpu));
+                             },
+                             toy::makePlan}),
+                         [](const auto &info) { return info.param.name; });
+
 } // namespace

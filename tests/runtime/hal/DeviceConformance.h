@@ -188,6 +188,24 @@ TEST_P(DeviceConformance, LoadsRowMajorWeights) {
   EXPECT_EQ(read((*buffer)->address(), 24 * 4), pattern(24 * 4));
 }
 
+TEST_P(DeviceConformance, AdoptsPackedWeights) {
+  // At a multiple of 64, as a file's mapping is.
+  struct alignas(64) Room {
+    uint8_t bytes[5000];
+  };
+  auto room = std::make_shared<Room>();
+  std::vector<uint8_t> expected = pattern(sizeof(room->bytes));
+  std::copy(expected.begin(), expected.end(), room->bytes);
+  HostBytes packed{room->bytes, room};
+  room.reset();
+  auto buffer = device->adoptWeight(packed);
+  ASSERT_TRUE(bool(buffer)) << toText(buffer.takeError());
+  packed = {};
+  EXPECT_EQ((*buffer)->bytes(), expected.size());
+  EXPECT_EQ(uintptr_t((*buffer)->address()) % 64, 0u);
+  EXPECT_EQ(read((*buffer)->address(), expected.size()), expected);
+}
+
 TEST_P(DeviceConformance, ConvertsWeights) {
   const uint16_t numbers[] = {0x3f80, 0xc000, 0x0000, 0x4049}; // bf16
   HostTensor weight;

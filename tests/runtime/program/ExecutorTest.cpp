@@ -3,6 +3,7 @@
 #include "ir/support/Diagnostic.h"
 #include "runtime/cpu/CpuDevice.h"
 #include "runtime/cpu/JitLibrary.h"
+#include "runtime/program/PackedWeights.h"
 #include "runtime/program/WeightProvider.h"
 #include "tests/ir/support/TemporaryFolder.h"
 #include "tests/runtime/toy/ToyPlan.h"
@@ -12,6 +13,7 @@
 #include <cstring>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 using namespace moec;
 using namespace moec::runtime;
@@ -84,6 +86,39 @@ TEST_F(ExecutorTest, RunsLaunchesAtAnySize) {
   }
   EXPECT_EQ((*executor)->arenaBytes(), 64u + 64 * 16);
   EXPECT_EQ((*executor)->stateBytes(), 8u * 4 * 4 + 4 * 8);
+}
+
+TEST_F(ExecutorTest, RunsOnWeightsPackedBeforehand) {
+  plan::PlanT source = toy::makePlan();
+  auto file = std::make_unique<plan::WeightFileT>();
+  WeightFileHead head{kWeightFileStart + 4, {}};
+  file->file = "toy.weights";
+  file->bytes = head.fileBytes;
+  file->id.assign(head.id.begin(), head.id.end());
+  source.weight_files.push_back(std::move(file));
+  auto range = std::make_unique<plan::PackedRangeT>();
+  range->offset = kWeightFileStart;
+  range->bytes = 4;
+  source.variants[0]->weights[0]->packed = std::move(range);
+  std::string text = llvm::toStringRef(head.encode()).str();
+  text.resize(kWeightFileStart);
+  float scale = 7;
+  text.append(reinterpret_cast<const char *>(&scale), 4);
+  folder.write("toy.weights", text);
+  // What was packed is used, and the source, which says 3, is not.
+  auto executor = load(source);
+  ASSERT_TRUE(bool(executor)) << toText(executor.takeError());
+  EXPECT_EQ((*executor)->loaded().packedBeforehandBytes(), 4u);
+  std::vector<float> y;
+  ASSERT_FALSE(bool(runAffine(**executor, {2}, y)));
+  EXPECT_EQ(y[0], 2 * (7 * 2 + 1));
+  ASSERT_EQ(::unlink(folder.file("toy.bin").c_str()), 0);
+  EXPECT_TRUE(bool(load(source)));
+  // Without: the source is missing, and the note says what would help.
+  source.variants[0]->weights[0]->packed = nullptr;
+  EXPECT_THAT(errorOf(source),
+              testing::AllOf(HasSubstr("toy.bin"),
+                             HasSubstr("compile with --pack=cpu-generic")));
 }
 
 TEST_F(ExecutorTest, TakesCodeFromTheCacheTheSecondTime) {

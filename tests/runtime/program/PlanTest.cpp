@@ -68,7 +68,7 @@ TEST(Plan, RefusesOtherVersionsByName) {
     std::vector<uint8_t> bytes = toy::serialize(plan);
     EXPECT_EQ(errorOf(bytes), "plan.moep: error: is a plan of version " +
                                   std::to_string(major) +
-                                  ".7, this program reads version 1.0");
+                                  ".7, this program reads version 1.1");
     auto version = readPlanVersion(bytes, "plan.moep");
     ASSERT_TRUE(bool(version));
     EXPECT_EQ(version->major, major);

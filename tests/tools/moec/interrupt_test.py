@@ -131,6 +131,16 @@ class Interrupt(harness.MoecTest):
         self.interrupts("compile", self.model, "-o", out, makes=out)
         self.assertEqual(self.left_over(), [])
 
+    def test_compile_with_packed_weights(self):
+        out = self.path("out.moep")
+        sparse = self.path("sparse.moe")
+        self.succeeds("upcycle", self.model, "-o", sparse, "--init", "drop",
+                      "--probe", "")
+        self.interrupts("compile", sparse, "-o", out, "--target", "native",
+                        "--dtype", "f32", "--pack", makes=out)
+        self.assertEqual(os.path.exists(out + ".weights"), os.path.exists(out))
+        self.assertEqual(self.left_over(), [])
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -40,6 +40,8 @@ class Outputs(harness.MoecTest):
                                     at("b.moe")),
             "upcycle to a folder": (["upcycle", self.module, "-o"], at("c")),
             "compile": (["compile", self.module, "-o"], at("d.moep")),
+            "compile with packed weights": (
+                ["compile", self.module, "--pack", "-o"], at("h.moep")),
             "export to a folder": (["export", self.module, "-o"], at("f")),
             "export to a file": (["export", self.module, "--format", "gguf",
                                   "-o"], at("g.gguf")),
@@ -86,6 +88,7 @@ class Outputs(harness.MoecTest):
                 self.fails([*command, out], "File too large",
                            place=self.path("small"), **small_files(512))
                 self.assertFalse(os.path.exists(out))
+                self.assertFalse(os.path.exists(out + ".weights"))
 
     def test_old_output_survives_a_failure(self):
         os.makedirs(self.path("small"))
@@ -107,6 +110,8 @@ class Outputs(harness.MoecTest):
             with self.subTest(name):
                 if name == "upcycle to a module":
                     continue  # What is no .moe is a folder.
+                if name == "compile with packed weights":
+                    continue  # These go beside a file.
                 self.fails([*command, "/dev/full"], "No space left",
                            place="/dev/full")
                 self.assertTrue(stat.S_ISCHR(os.stat("/dev/full").st_mode))
@@ -132,6 +137,20 @@ class Outputs(harness.MoecTest):
                 self.assertEqual(result.returncode, 1, text)
                 self.assertEqual(text.count("error:"), 1, text)
                 self.assertIn("No space left", text)
+
+    def test_no_room_for_the_plan_beside_its_weights(self):
+        """The weights fit; the plan, which comes last, does not."""
+        out = self.path("p.moep")
+        report = self.json("compile", self.module, "--pack", "-o", out)
+        weights = report["packed"]["bytes"]
+        self.assertGreater(report["plan_bytes"], weights)
+        os.unlink(out)
+        os.unlink(out + ".weights")
+        self.fails(["compile", self.module, "--pack", "-o", out],
+                   "File too large", place=out, **small_files(weights))
+        self.assertFalse(os.path.exists(out))
+        self.assertFalse(os.path.exists(out + ".weights"))
+        self.assertEqual(self.left_over(), [])
 
     def test_full_standard_output(self):
         for command in (["inspect", self.model], ["dump", self.model],
