@@ -239,6 +239,8 @@ llvm::Error Reader::readMoe(const MoeBlockView &block) {
   if (!attrs.gated || attrs.biased)
     return error(loc) << "no format has experts "
                       << (attrs.gated ? "with biases" : "without a gate");
+  if (block.firstRouter)
+    return error(loc) << "no format has a router of two layers";
   if (!config.moe)
     config.moe.emplace();
   MoeConfig &moe = *config.moe;

@@ -37,7 +37,17 @@ MoeBlock moec::buildMoeBlock(Builder &b, Module &module, Program &program,
   Value before = program.body().addArgument(result.counts->type,
                                             result.counts->name, result.counts);
 
-  llvm::SmallVector<Value, 3> routing{routed ? routed : x, weights.router};
+  if (!routed)
+    routed = x;
+  if (weights.firstRouter) {
+    TensorType width({tokens, weights.firstRouter.type().dim(0)},
+                     ElementType::f32);
+    routed = b.make(OpKind::Linear, {routed, weights.firstRouter}, width);
+    ActivationAttrs tanh;
+    tanh.fn = ActivationFn::tanh;
+    routed = b.make(OpKind::Activation, {routed}, width, tanh);
+  }
+  llvm::SmallVector<Value, 3> routing{routed, weights.router};
   if (weights.routerBias)
     routing.push_back(weights.routerBias);
   Value logits = b.make(OpKind::Linear, routing,
@@ -88,6 +98,8 @@ int64_t MoeBlockView::expertCount() const {
 MoeWeights MoeBlockView::weights() const {
   MoeWeights result;
   result.router = router->operand(1);
+  if (firstRouter)
+    result.firstRouter = firstRouter->operand(1);
   if (router->numOperands() == 3)
     result.routerBias = router->operand(2);
   if (route->numOperands() == 2)
@@ -130,6 +142,16 @@ static bool matchShared(Value value, MoeBlockView &view) {
   return true;
 }
 
+/// The first layer of a router of two; null where it has one.
+static Operation *matchFirst(const MoeBlockView &view) {
+  Operation *tanh = definedBy(view.router->operand(0), OpKind::Activation);
+  if (!tanh || tanh->result() == view.input ||
+      tanh->attrs<ActivationAttrs>().fn != ActivationFn::tanh)
+    return nullptr;
+  Operation *first = definedBy(tanh->operand(0), OpKind::Linear);
+  return first && first->numOperands() == 2 ? first : nullptr;
+}
+
 /// The number behind `prefix`, or between it and a point.
 static int64_t layerOf(llvm::StringRef name, llvm::StringRef prefix) {
   int64_t layer;
@@ -153,6 +175,7 @@ std::optional<MoeBlockView> moec::matchMoeBlock(Operation &experts) {
   if (!view.router || !experts.result().hasOneUse() ||
       !experts.result().users()[0]->is(OpKind::MoeCombine))
     return std::nullopt;
+  view.firstRouter = matchFirst(view);
   view.combine = experts.result().users()[0];
   // The weight applies once at most: to the hidden block or to the output.
   Value weight = view.route->result(2);

@@ -6,6 +6,11 @@
 //   %pairs = moe.experts %x, %offsets, %expert[, @gate], @up, @down[, biases]
 //   %routed = moe.combine %pairs, %offsets, %weight
 //
+// A router of two layers has, in the place of its %x:
+//
+//   %h = linear %x, @first.router
+//   %h1 = activation %h {fn = tanh}
+//
 // With `weighted_hidden`, %weight goes to moe.experts and not to moe.combine.
 // A shared FFN, that every token takes as well, follows:
 //
@@ -30,7 +35,7 @@ namespace moec {
 
 /// The operands of one mixture of experts.
 struct MoeWeights {
-  /// [experts, hidden], f32.
+  /// [experts, hidden], f32; [experts, width] if it has two layers.
   Value router;
   /// Null where nothing is added to the scores for selection.
   Value selectBias;
@@ -44,6 +49,8 @@ struct MoeWeights {
   /// [1, hidden]: the shared FFN's output is multiplied by sigmoid of this
   /// times x. Null: it is not.
   Value sharedRouter = {};
+  /// The first of two layers: [width, hidden], f32. Null: there is one.
+  Value firstRouter = {};
 };
 
 /// What a block makes: its output and the next version of its counter.
@@ -66,7 +73,8 @@ void returnState(Program &program, State *state, Value last);
 
 /// The ops of one mixture of experts; null where the block has none of it.
 struct MoeBlockView {
-  Operation *router = nullptr; ///< linear that makes the logits
+  Operation *router = nullptr;      ///< linear that makes the logits
+  Operation *firstRouter = nullptr; ///< linear before it, of two layers
   Operation *route = nullptr;
   Operation *count = nullptr;
   Operation *experts = nullptr;
@@ -83,6 +91,10 @@ struct MoeBlockView {
   const RouteAttrs &routeAttrs() const { return route->attrs<RouteAttrs>(); }
   const FfnAttrs &ffnAttrs() const { return experts->attrs<FfnAttrs>(); }
   int64_t expertCount() const;
+  /// What the router reads.
+  Value routed() const {
+    return (firstRouter ? firstRouter : router)->operand(0);
+  }
   /// The weights as the block was built from them.
   MoeWeights weights() const;
 };

@@ -51,9 +51,16 @@ public:
   }
 
 private:
+  /// One of two layers is followed by the other.
   static bool isRouter(const Operation &op) {
     return llvm::all_of(op.result().users(), [](Operation *user) {
-      return user->is(OpKind::MoeRoute);
+      bool between = user->is(OpKind::Activation) &&
+                     user->attrs<ActivationAttrs>().fn == ActivationFn::tanh;
+      return user->is(OpKind::MoeRoute) ||
+             (between &&
+              llvm::all_of(user->result().users(), [](Operation *next) {
+                return next->is(OpKind::Linear) && isRouter(*next);
+              }));
     });
   }
 

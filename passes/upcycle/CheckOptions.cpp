@@ -61,6 +61,12 @@ llvm::Error moec::checkOptions(const UpcycleOptions &options) {
   auto is = [&](std::initializer_list<InitPolicy> policies) {
     return llvm::is_contained(policies, options.init);
   };
+  bool redrawn = is({InitPolicy::drop, InitPolicy::qwen2});
+  if ((options.then == ThenPolicy::drop && redrawn) ||
+      (options.then == ThenPolicy::noise && is({InitPolicy::noise})) ||
+      (options.then != ThenPolicy::none && is({InitPolicy::low_rank})))
+    return error() << "then=" << enumNames(options.then)[unsigned(options.then)]
+                   << " does nothing more to experts of init=" << policy;
   if (options.granularity != 1 &&
       !is({InitPolicy::virtual_group, InitPolicy::qwen2, InitPolicy::scratch}))
     return error() << "granularity is " << options.granularity

@@ -3,9 +3,11 @@
 #include "ir/interp/OpRunner.h"
 #include "passes/upcycle/RouteOptions.h"
 #include "passes/upcycle/Scaling.h"
+#include "passes/upcycle/Upcycle.h"
 
 #include <cmath>
 #include <limits>
+#include <tuple>
 
 using namespace moec;
 
@@ -69,14 +71,16 @@ static double scaleRounding(const ExpertScale &scale, ElementType weights) {
 
 /// Whether the experts hold weights that the dense model does not have; why.
 static std::string otherWeights(const UpcycleOptions &options) {
+  bool drop =
+      options.init == InitPolicy::drop || options.then == ThenPolicy::drop;
+  bool noise =
+      options.init == InitPolicy::noise || options.then == ThenPolicy::noise;
+  if (drop && options.dropRatio > 0)
+    return "a share of the neurons is redrawn";
+  if (noise && options.noiseRatio > 0 &&
+      (options.noiseStd > 0 || options.noiseReplace))
+    return "a share of the neurons has noise";
   switch (options.init) {
-  case InitPolicy::drop:
-    return options.dropRatio > 0 ? "a share of the neurons is redrawn" : "";
-  case InitPolicy::noise:
-    return options.noiseRatio > 0 &&
-                   (options.noiseStd > 0 || options.noiseReplace)
-               ? "a share of the neurons has noise"
-               : "";
   case InitPolicy::qwen2:
     return "experts are cut from shuffled copies";
   case InitPolicy::btx:
@@ -107,6 +111,19 @@ static std::string lostSlices(const UpcycleOptions &options, int64_t slices) {
   if (route.groups > 1 && options.experts / route.groups % slices)
     return "groups of experts cut through the copies of the FFN";
   return "";
+}
+
+/// The largest sum of a token's weights, where they are softmax scores as they
+/// are; at least it is what equal scores give. Nothing for other routers.
+static std::optional<double> largestSum(const UpcycleOptions &options) {
+  RouteAttrs route = routeAttrs(options);
+  bool plain = route.score == RouterScore::softmax &&
+               route.select == RouterSelect::topk && route.groups == 1 &&
+               route.renorm == RouterRenorm::none && route.capacity == 0;
+  if (!plain || options.init == InitPolicy::split ||
+      options.weightAppliedTo == WeightAppliedTo::none)
+    return std::nullopt;
+  return route.scale;
 }
 
 Exactness moec::promisedExactness(const UpcycleOptions &options,
@@ -170,10 +187,14 @@ Exactness moec::promisedExactness(const UpcycleOptions &options,
                    (options.init != InitPolicy::split ||
                     options.weightAppliedTo == WeightAppliedTo::none);
   bool equal = anyRouter || options.routerInit == RouterInit::zero;
-  if (std::abs(output - 1) > 1e-9) {
-    double error = std::abs(output - 1);
+  // The error while scores are equal, and while one is all.
+  double error = std::abs(output - 1), largest = kNothing;
+  if (auto most = largestSum(options); most && !ffn.biased)
+    largest =
+        std::max(error, std::abs(*most / slices * factor + shares - 1)) * 1.001;
+  if (error > 1e-9) {
     return {ExactnessClass::approximate,
-            equal && !ffn.biased ? error * 1.001 : kNothing, error,
+            equal && !ffn.biased ? error * 1.001 : largest, error,
             "the sum of the experts is " + formatDouble(output) +
                 " of the dense output; scaling=exact makes up for it"};
   }
@@ -187,11 +208,42 @@ Exactness moec::promisedExactness(const UpcycleOptions &options,
             "the weights of the chosen experts add up to the same, and copies "
             "are chosen whole"};
   if (!equal)
-    return {ExactnessClass::approximate, kNothing, kNothing,
+    return {ExactnessClass::approximate, largest, kNothing,
             "the experts' weights follow the router's logits; router_init=zero "
             "makes them equal"};
   bool all = options.init == InitPolicy::split;
   return {all ? ExactnessClass::exact_all_experts
               : ExactnessClass::exact_zero_router,
           bound, 0, "all weights are equal while the router is zero"};
+}
+
+Exactness moec::promisedMixture(const UpcycleOptions &options,
+                                const Operation &attention,
+                                ElementType weights) {
+  int64_t experts = headExperts(attention, options);
+  if (options.attentionTopk && options.attentionTopk < experts)
+    return none("a token takes only some of the attention's heads");
+  // Calibrated rows are the FFN's alone.
+  if (options.routerInit != RouterInit::zero &&
+      options.routerInit != RouterInit::calibrated)
+    return {ExactnessClass::approximate, kNothing, kNothing,
+            "the weights of the attention's heads follow the router's logits; "
+            "router_init=zero makes them equal"};
+  if (options.scaling == WeightScaling::none)
+    return {ExactnessClass::approximate, kNothing, 1 - 1.0 / experts,
+            "the attention's heads are weighed by " +
+                formatDouble(1.0 / experts) +
+                "; scaling=exact makes up for it"};
+  ExpertScale scale;
+  scale.down = double(experts);
+  return {ExactnessClass::exact_all_experts,
+          kRounding + scaleRounding(scale, weights), 0,
+          "all weights are equal while the router is zero"};
+}
+
+const Exactness &moec::weaker(const Exactness &a, const Exactness &b) {
+  return std::tie(b.kind, b.bound, b.predicted) >
+                 std::tie(a.kind, a.bound, a.predicted)
+             ? b
+             : a;
 }

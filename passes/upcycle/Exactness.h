@@ -10,6 +10,8 @@
 
 namespace moec {
 
+class Operation;
+
 /// exact              for every input and every router
 /// exact_zero_router  while all router rows are zero, which they are at first
 /// exact_all_experts  while all router rows are zero and every expert runs
@@ -47,6 +49,15 @@ struct Exactness {
 Exactness promisedExactness(const UpcycleOptions &options, const FfnAttrs &ffn,
                             ElementType weights = ElementType::f32,
                             int64_t width = 0);
+
+/// What the heads of an attention that become a mixture promise of its output.
+/// `weights` is the element type of the output projection.
+Exactness promisedMixture(const UpcycleOptions &options,
+                          const Operation &attention,
+                          ElementType weights = ElementType::f32);
+
+/// Two blocks together promise what the weaker one does.
+const Exactness &weaker(const Exactness &a, const Exactness &b);
 
 /// The relative error of a hidden layer when Megatron's scaling makes up for
 /// the factor `total`: the largest over the deviation of normally distributed

@@ -4,6 +4,9 @@
 // deviation; `normal` as in spec 4.8; `zero` makes every tie go to the lowest
 // experts; `calibrated` is what the calibration step found.
 //
+// A router of two layers (4.18, 4.19) gets both so, but for a first layer of
+// zeros, behind which nothing could be learned.
+//
 // A virtual group has one row for the G experts of each copy of the FFN (2.2).
 //
 //===----------------------------------------------------------------------===//
@@ -16,11 +19,12 @@
 using namespace moec;
 
 static llvm::Expected<ExprRef> initRows(const UpcycleOptions &options,
-                                        const Module &module, int64_t layer,
+                                        const Module &module, RouterInit init,
+                                        const std::string &key,
                                         const std::string &name, int64_t rows,
                                         int64_t hidden) {
   std::vector<int64_t> shape{rows, hidden};
-  switch (options.routerInit) {
+  switch (init) {
   case RouterInit::uniform: {
     auto attrs = std::make_unique<UniformAttrs>();
     attrs->shape = shape;
@@ -46,7 +50,7 @@ static llvm::Expected<ExprRef> initRows(const UpcycleOptions &options,
     MOEC_ASSIGN(SourceFile * file,
                 calibrationFile(module, "router_init=calibrated"));
     auto attrs = std::make_unique<SourceAttrs>();
-    attrs->key = "layers." + std::to_string(layer) + ".router";
+    attrs->key = key;
     attrs->shape = {options.experts, hidden};
     MOEC_ASSIGN(ExprRef found, Expr::make(ExprKind::Source, {},
                                           std::move(attrs), nullptr, file));
@@ -56,14 +60,26 @@ static llvm::Expected<ExprRef> initRows(const UpcycleOptions &options,
   llvm_unreachable("every router init has an expression");
 }
 
+llvm::Expected<ExprRef>
+moec::initFirstRouter(const UpcycleOptions &options, const Module &module,
+                      int64_t layer, const std::string &name, int64_t hidden) {
+  RouterInit init = options.routerInit == RouterInit::zero ? RouterInit::normal
+                                                           : options.routerInit;
+  return initRows(options, module, init,
+                  "layers." + std::to_string(layer) + ".router.first", name,
+                  options.experts, hidden);
+}
+
 llvm::Expected<ExprRef> moec::initRouter(const UpcycleOptions &options,
                                          const Module &module, int64_t layer,
                                          const std::string &name,
                                          int64_t hidden) {
   int64_t each =
       options.init == InitPolicy::virtual_group ? options.granularity : 1;
-  MOEC_ASSIGN(ExprRef rows, initRows(options, module, layer, name,
-                                     options.experts / each, hidden));
+  MOEC_ASSIGN(ExprRef rows,
+              initRows(options, module, options.routerInit,
+                       "layers." + std::to_string(layer) + ".router", name,
+                       options.experts / each, hidden));
   if (each == 1)
     return rows;
   auto attrs = std::make_unique<RepeatAttrs>();

@@ -33,9 +33,20 @@ static Value projected(Value query) {
   return {};
 }
 
-llvm::Error moec::mixHeads(Module &module, Program &program, int64_t layer,
-                           const UpcycleOptions &options,
-                           PassContext &context) {
+int64_t moec::headExperts(const Operation &attention,
+                          const UpcycleOptions &options) {
+  if (options.attentionExperts)
+    return options.attentionExperts;
+  // The cache is [blocks, KV heads, width, block].
+  Dim kvHeads = attention.operand(1).type().dim(1);
+  return kvHeads.isConstant() && kvHeads.constant() > 0
+             ? attention.attrs<AttentionAttrs>().heads / kvHeads.constant()
+             : 0;
+}
+
+llvm::Expected<const Operation *>
+moec::mixHeads(Module &module, Program &program, int64_t layer,
+               const UpcycleOptions &options, PassContext &context) {
   int64_t number = 0;
   Operation *attention = nullptr;
   for (Operation &op : program.body().ops())
@@ -44,11 +55,7 @@ llvm::Error moec::mixHeads(Module &module, Program &program, int64_t layer,
   if (!attention)
     return error() << "attention=mixture finds no attention in layer " << layer;
   int64_t heads = attention->attrs<AttentionAttrs>().heads;
-  int64_t experts = options.attentionExperts;
-  // The cache is [blocks, KV heads, width, block].
-  Dim kvHeads = attention->operand(1).type().dim(1);
-  if (!experts && kvHeads.isConstant() && kvHeads.constant() > 0)
-    experts = heads / kvHeads.constant();
+  int64_t experts = headExperts(*attention, options);
   if (experts < 2 || heads % experts)
     return opError(*attention)
            << "has " << heads << " heads, which cannot be " << experts
@@ -115,5 +122,5 @@ llvm::Error moec::mixHeads(Module &module, Program &program, int64_t layer,
     module.redefine(o, std::move(expr));
   }
   context.count("mixed");
-  return llvm::Error::success();
+  return attention;
 }

@@ -11,26 +11,32 @@
 
 using namespace moec;
 
-llvm::Expected<ExprRef> moec::noiseExpert(const DenseFfn &ffn,
-                                          const DenseMatrix &matrix,
-                                          int64_t expert) {
+llvm::Expected<ExprRef> moec::noisy(const DenseFfn &ffn,
+                                    const DenseMatrix &matrix, ExprRef expr,
+                                    int64_t expert) {
   const UpcycleOptions &options = ffn.options;
-  MOEC_ASSIGN(ExprRef dense, routedNeurons(ffn, matrix, expert));
   if (matrix.bias)
-    return dense;
+    return expr;
   auto attrs = std::make_unique<NoiseAttrs>();
   attrs->deviation = options.noiseStd;
   attrs->relative = options.noiseRelative;
   attrs->replace = options.noiseReplace;
   attrs->axis = matrix.neuronAxis;
   attrs->count = options.noiseRatio < 1
-                     ? int64_t(dense->type.dim(matrix.neuronAxis).constant() *
+                     ? int64_t(expr->type.dim(matrix.neuronAxis).constant() *
                                options.noiseRatio)
                      : -1;
   attrs->seed = options.seed;
   attrs->weight = matrix.bank;
   attrs->matrix = matrix.matrix;
   attrs->expert = expert;
-  MOEC_ASSIGN(dense, readable(dense));
-  return Expr::make(ExprKind::Noise, {dense}, std::move(attrs));
+  MOEC_ASSIGN(expr, readable(expr));
+  return Expr::make(ExprKind::Noise, {expr}, std::move(attrs));
+}
+
+llvm::Expected<ExprRef> moec::noiseExpert(const DenseFfn &ffn,
+                                          const DenseMatrix &matrix,
+                                          int64_t expert) {
+  MOEC_ASSIGN(ExprRef dense, routedNeurons(ffn, matrix, expert));
+  return noisy(ffn, matrix, std::move(dense), expert);
 }

@@ -25,7 +25,7 @@ double ExpertScale::of(llvm::StringRef matrix, bool bias) const {
   return bias ? downBias : down;
 }
 
-static bool hasShared(const UpcycleOptions &options) {
+bool moec::hasShared(const UpcycleOptions &options) {
   return options.sharedExperts > 0 || options.sharedWidth > 0;
 }
 

@@ -15,6 +15,9 @@ struct ExpertScale {
   double of(llvm::StringRef matrix, bool bias) const;
 };
 
+/// Whether there is a shared FFN.
+bool hasShared(const UpcycleOptions &options);
+
 /// What the shared FFN's output is at first, as a multiple of its own function:
 /// shared_scale, halved by a gate of zero; 0 without a shared FFN. With scaling
 /// the gate of a slice is made up for.

@@ -182,7 +182,7 @@ llvm::Error ToDense::check(const MoeBlockView &view) const {
     return opError(*view.shared)
            << "is behind a gate that depends on the token, which no dense FFN "
               "has";
-  if (view.router->operand(0) != view.input)
+  if (view.routed() != view.input)
     return opError(*view.experts)
            << "stands on another FFN, so that a dense FFN cannot take its "
               "place";
@@ -229,7 +229,8 @@ llvm::Expected<Program *> ToDense::rewrite(Module &module, Program &program,
   MoeWeights weights = view.weights();
   llvm::SmallVector<Weight *> own;
   llvm::SmallVector<Value> values{weights.router};
-  for (Value value : {weights.routerBias, weights.selectBias})
+  for (Value value :
+       {weights.firstRouter, weights.routerBias, weights.selectBias})
     if (value)
       values.push_back(value);
   values.append(weights.experts);
@@ -254,7 +255,8 @@ llvm::Expected<Program *> ToDense::rewrite(Module &module, Program &program,
                 define(module, view, own, std::move(name), std::move(expr)));
     operands.push_back(dense);
   }
-  Operation *last = view.output.definingOp(), *first = view.router;
+  Operation *last = view.output.definingOp();
+  Operation *first = view.firstRouter ? view.firstRouter : view.router;
   Builder b(last);
   b.setLoc(Location::ofObject("model." + base));
   Value y = b.make(OpKind::Ffn, operands, view.output.type(), attrs);

@@ -30,9 +30,6 @@
 
 using namespace moec;
 
-/// Copies of the dense FFN that one expert may be joined from.
-static constexpr int64_t kMaxCopies = 256;
-
 namespace {
 class Upcycler {
 public:
@@ -41,11 +38,14 @@ public:
 
   llvm::Error rewrite(Program &program, Operation &ffn, int64_t layer);
   llvm::Error finish(Program &program, llvm::ArrayRef<Weight *> originals);
+  /// What one more block promises.
+  void weaken(Exactness block) {
+    promise = promise ? weaker(*promise, block) : std::move(block);
+  }
 
 private:
   llvm::Error checkNames(const Program &program, const Operation &ffn,
                          const std::string &base, int64_t layer) const;
-  llvm::Error fit(DenseFfn &ffn) const;
   void warn(const Operation &op, const DenseFfn &ffn) const;
   llvm::Expected<Value> add(std::string name, ExprRef expr, ElementType element,
                             const Location &loc);
@@ -74,65 +74,6 @@ public:
 };
 } // namespace
 
-static bool hasShared(const UpcycleOptions &options) {
-  return options.sharedExperts > 0 || options.sharedWidth > 0;
-}
-
-/// Widths of the experts, and whether they come out even.
-llvm::Error Upcycler::fit(DenseFfn &ffn) const {
-  auto cannot = [&] { return opError(ffn.op); };
-  int64_t g = options.granularity;
-  if (options.init == InitPolicy::virtual_group && ffn.width % g)
-    return cannot() << "has " << ffn.width << " neurons, which granularity "
-                    << g << " does not divide";
-  if (options.expertWidth)
-    ffn.expertWidth = options.expertWidth;
-  else if (options.init == InitPolicy::split)
-    ffn.expertWidth = ffn.width / options.experts;
-  else
-    ffn.expertWidth = ffn.width / g;
-  if (!ffn.expertWidth)
-    return cannot() << "has " << ffn.width << " neurons, too few for experts "
-                    << "of a width of their own";
-  if (hasShared(options)) {
-    bool slice = options.sharedInit == SharedInit::split;
-    ffn.sharedWidth = options.sharedWidth;
-    if (!ffn.sharedWidth && slice && options.init == InitPolicy::split)
-      // Shared experts are as wide as the routed ones.
-      ffn.sharedWidth = ffn.width / (options.experts + options.sharedExperts) *
-                        options.sharedExperts;
-    else if (!ffn.sharedWidth && slice)
-      return cannot() << "is to give neurons to a shared FFN; shared_width "
-                      << "says how many";
-    else if (!ffn.sharedWidth)
-      ffn.sharedWidth = options.sharedExperts * ffn.expertWidth;
-    if (slice && ffn.sharedWidth >= ffn.width)
-      return cannot() << "has " << ffn.width << " neurons, of which "
-                      << ffn.sharedWidth << " cannot go to the shared FFN";
-    ffn.firstRouted = slice ? ffn.sharedWidth : 0;
-  }
-  int64_t routed = ffn.routedWidth();
-  if (options.init == InitPolicy::split ||
-      options.init == InitPolicy::virtual_group) {
-    int64_t parts = slicesOf(options);
-    if (routed % parts)
-      return cannot() << "has " << routed << " neurons for "
-                      << (options.init == InitPolicy::split ? "" : "slices of ")
-                      << parts << " experts, which do not divide them";
-    ffn.expertWidth = routed / parts;
-  } else if (options.init != InitPolicy::qwen2 &&
-             options.init != InitPolicy::scratch) {
-    ffn.expertWidth = routed;
-  }
-  for (auto [what, neurons] : {std::pair("an expert", ffn.expertWidth),
-                               std::pair("a shared FFN", ffn.sharedWidth)})
-    if (neurons / routed > kMaxCopies)
-      return cannot() << "has " << routed << " neurons, but " << what << " is "
-                      << "to have " << neurons << ", more than " << kMaxCopies
-                      << " copies hold";
-  return llvm::Error::success();
-}
-
 /// What is allowed but seldom meant.
 void Upcycler::warn(const Operation &op, const DenseFfn &ffn) const {
   RouteAttrs route = routeAttrs(options);
@@ -151,7 +92,8 @@ void Upcycler::warn(const Operation &op, const DenseFfn &ffn) const {
     context.remark(op, "gets a router of zeros, so that ties decide: every "
                        "token goes to experts 0 to " +
                            llvm::Twine(route.k - 1) +
-                           " until the router is trained");
+                           " until the router is trained; router_init=normal "
+                           "shares them out");
   if (options.init == InitPolicy::split && ranked && route.k < options.experts)
     context.remark(op, "is computed in part: a token takes " +
                            llvm::Twine(route.k) + " of " +
@@ -182,6 +124,11 @@ llvm::Expected<Value> Upcycler::bank(const DenseFfn &ffn,
   for (int64_t expert = 0; expert < options.experts; ++expert) {
     MOEC_ASSIGN(ExprRef expr,
                 policies[unsigned(options.init)](ffn, matrix, expert));
+    if (options.then == ThenPolicy::drop) {
+      MOEC_ASSIGN(expr, redrawn(ffn, matrix, std::move(expr), expert));
+    } else if (options.then == ThenPolicy::noise) {
+      MOEC_ASSIGN(expr, noisy(ffn, matrix, std::move(expr), expert));
+    }
     if (factor != 1) {
       MOEC_ASSIGN(expr, readable(std::move(expr)));
       MOEC_ASSIGN(expr, scaled(std::move(expr), factor));
@@ -201,9 +148,9 @@ llvm::Expected<Value> Upcycler::bank(const DenseFfn &ffn,
 llvm::Error Upcycler::checkNames(const Program &program, const Operation &ffn,
                                  const std::string &base, int64_t layer) const {
   for (const char *part :
-       {".router", ".router.bias", ".select_bias", ".gate", ".up", ".down",
-        ".gate.bias", ".up.bias", ".down.bias", ".shared.gate", ".shared.up",
-        ".shared.down", ".shared.gate.bias", ".shared.up.bias",
+       {".router", ".first.router", ".router.bias", ".select_bias", ".gate",
+        ".up", ".down", ".gate.bias", ".up.bias", ".down.bias", ".shared.gate",
+        ".shared.up", ".shared.down", ".shared.gate.bias", ".shared.up.bias",
         ".shared.down.bias", ".shared.router"})
     if (module.findWeight(base + part))
       return opError(ffn) << "becomes '" << base
@@ -229,8 +176,17 @@ llvm::Error Upcycler::addRouter(MoeWeights &weights, const std::string &base,
     MOEC_ASSIGN(ExprRef zero, zeros({options.experts}));
     return add(base + part, std::move(zero), ElementType::f32, loc);
   };
+  int64_t width = hidden;
+  if (options.routerForm == RouterForm::tanh) {
+    std::string name = base + ".first.router";
+    MOEC_ASSIGN(ExprRef first,
+                initFirstRouter(options, module, layer, name, hidden));
+    MOEC_ASSIGN(weights.firstRouter,
+                add(name, std::move(first), ElementType::f32, loc));
+    width = options.experts;
+  }
   MOEC_ASSIGN(ExprRef router,
-              initRouter(options, module, layer, base + ".router", hidden));
+              initRouter(options, module, layer, base + ".router", width));
   MOEC_ASSIGN(weights.router,
               add(base + ".router", std::move(router), ElementType::f32, loc));
   if (options.routerBias) {
@@ -378,7 +334,7 @@ llvm::Error Upcycler::rewrite(Program &program, Operation &ffn, int64_t layer) {
     warn(ffn, dense);
     MOEC_TRY(addAdapters(weights, base, ffn));
   } else {
-    MOEC_TRY(fit(dense));
+    MOEC_TRY(fitWidths(dense));
     warn(ffn, dense);
     bool whole = hasShared(options) && dense.sharedWidth == dense.width;
     auto scale = expertScale(options, attrs, routedPart(options, whole));
@@ -407,8 +363,8 @@ llvm::Error Upcycler::rewrite(Program &program, Operation &ffn, int64_t layer) {
         MOEC_TRY(addShared(weights, dense, matrix));
     }
   }
-  promise = promisedExactness(options, attrs,
-                              ffn.operand(count).type().element(), dense.width);
+  weaken(promisedExactness(options, attrs, ffn.operand(count).type().element(),
+                           dense.width));
   return place(program, ffn, layer, weights);
 }
 
@@ -457,8 +413,11 @@ llvm::Error Upcycle::run(Module &module, PassContext &context) {
                << ", which has experts already; upcycle a dense model, or name "
                   "other layers";
       MOEC_TRY(upcycler.rewrite(*program, *nodes[layer], layer));
-      if (options().attention == AttentionInit::mixture)
-        MOEC_TRY(mixHeads(module, *program, layer, options(), context));
+      if (options().attention == AttentionInit::mixture) {
+        MOEC_ASSIGN(const Operation *attention,
+                    mixHeads(module, *program, layer, options(), context));
+        upcycler.weaken(promisedMixture(options(), *attention));
+      }
       context.count("upcycled");
     }
     if (nodes.empty())

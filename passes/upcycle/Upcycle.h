@@ -29,6 +29,10 @@ struct DenseFfn {
   int64_t routedWidth() const { return width - firstRouted; }
 };
 
+/// Widths of the experts and of the shared FFN; an error where they do not come
+/// out even.
+llvm::Error fitWidths(DenseFfn &ffn);
+
 /// One matrix or bias of the dense FFN, and the bank that it becomes.
 struct DenseMatrix {
   Weight *weight;
@@ -71,8 +75,16 @@ llvm::Expected<ExprRef> sharedMatrix(const DenseFfn &ffn,
 /// drop: `expr` with some of its neurons redrawn.
 llvm::Expected<ExprRef> redrawn(const DenseFfn &ffn, const DenseMatrix &matrix,
                                 ExprRef expr, int64_t expert);
+/// noise: `expr` with noise on some of its neurons.
+llvm::Expected<ExprRef> noisy(const DenseFfn &ffn, const DenseMatrix &matrix,
+                              ExprRef expr, int64_t expert);
 
-/// The router's matrix [experts, hidden], f32.
+/// The first matrix of a router of two layers: [experts, hidden], f32.
+llvm::Expected<ExprRef> initFirstRouter(const UpcycleOptions &options,
+                                        const Module &module, int64_t layer,
+                                        const std::string &name,
+                                        int64_t hidden);
+/// The router's matrix [experts, hidden], f32; of one of two layers the last.
 llvm::Expected<ExprRef> initRouter(const UpcycleOptions &options,
                                    const Module &module, int64_t layer,
                                    const std::string &name, int64_t hidden);
@@ -82,9 +94,16 @@ llvm::Expected<ExprRef> initRouter(const UpcycleOptions &options,
 llvm::Error averageDonors(Module &module, llvm::ArrayRef<Weight *> weights,
                           const Operation &at, PassContext &context);
 
+/// Experts that the heads of an attention are shared out among, whether or not
+/// their number fits.
+int64_t headExperts(const Operation &attention, const UpcycleOptions &options);
+
 /// Makes the heads of layer `layer` of a program a mixture, chosen by a router
-/// `layers.L.attention.router` that reads what the projections read.
-llvm::Error mixHeads(Module &module, Program &program, int64_t layer,
-                     const UpcycleOptions &options, PassContext &context);
+/// `layers.L.attention.router` that reads what the projections read. Returns
+/// the attention.
+llvm::Expected<const Operation *> mixHeads(Module &module, Program &program,
+                                           int64_t layer,
+                                           const UpcycleOptions &options,
+                                           PassContext &context);
 
 } // namespace moec

@@ -43,6 +43,13 @@ inline llvm::ArrayRef<llvm::StringRef> enumNames(InitPolicy) {
       "qwen2", "btx",   "scratch", "low_rank"};
   return names;
 }
+/// What is done to each expert afterwards, by the options of the policy of that
+/// name; so drop and noise also go with slices, donors and each other.
+enum class ThenPolicy : unsigned { none, noise, drop };
+inline llvm::ArrayRef<llvm::StringRef> enumNames(ThenPolicy) {
+  static const llvm::StringRef names[] = {"none", "noise", "drop"};
+  return names;
+}
 enum class DropSet : unsigned { shared, independent };
 inline llvm::ArrayRef<llvm::StringRef> enumNames(DropSet) {
   static const llvm::StringRef names[] = {"shared", "independent"};
@@ -113,11 +120,19 @@ inline llvm::ArrayRef<llvm::StringRef> enumNames(RouterKind) {
       "expert_choice",       "sparse_mixer",        "custom"};
   return names;
 }
-/// calibrated: the calibration file's `layers.L.router`.
+/// calibrated: the calibration file's `layers.L.router`, and
+/// `layers.L.router.first` of a router of two layers. zero: its last layer.
 enum class RouterInit : unsigned { uniform, normal, zero, calibrated };
 inline llvm::ArrayRef<llvm::StringRef> enumNames(RouterInit) {
   static const llvm::StringRef names[] = {"uniform", "normal", "zero",
                                           "calibrated"};
+  return names;
+}
+/// linear: one matrix; tanh: two, with tanh between them and as many numbers as
+/// experts (4.18, 4.19).
+enum class RouterForm : unsigned { linear, tanh };
+inline llvm::ArrayRef<llvm::StringRef> enumNames(RouterForm) {
+  static const llvm::StringRef names[] = {"linear", "tanh"};
   return names;
 }
 /// What a pair's weight multiplies; none: nothing, as in MoEfication (4.18).
@@ -129,6 +144,7 @@ inline llvm::ArrayRef<llvm::StringRef> enumNames(WeightAppliedTo) {
 
 struct UpcycleOptions final : AttrsOf<UpcycleOptions> {
   InitPolicy init = InitPolicy::copy;
+  ThenPolicy then = ThenPolicy::none;
   /// Routed experts a layer, all of them.
   int64_t experts = 8;
   int64_t topk = 2;
@@ -137,6 +153,7 @@ struct UpcycleOptions final : AttrsOf<UpcycleOptions> {
   std::string layers = "all";
 
   RouterKind router = RouterKind::softmax_topk_renorm;
+  RouterForm routerForm = RouterForm::linear;
   RouterInit routerInit = RouterInit::uniform;
   double routerStd = 0.02;
   /// `custom` only; the rest is as in RouteAttrs, for every kind.
@@ -211,11 +228,13 @@ struct UpcycleOptions final : AttrsOf<UpcycleOptions> {
 
   template <typename V> void fields(V &v) {
     v.field("init", init);
+    v.field("then", then);
     v.field("experts", experts);
     v.field("top_k", topk);
     v.field("seed", seed);
     v.field("layers", layers);
     v.field("router", router);
+    v.field("router_form", routerForm);
     v.field("router_init", routerInit);
     v.field("router_std", routerStd);
     v.field("router_score", routerScore);

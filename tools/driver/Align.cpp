@@ -186,19 +186,32 @@ Alignment::Alignment(const Program &before, const Program &after) {
   }
   for (unsigned a = 0; a < before.body().numArguments(); ++a) {
     Value argument = before.body().argument(a);
-    if (Value other = after.argument(argument.hint()))
-      arguments[argument] = other;
+    if (Value other = after.argument(argument.hint())) {
+      argumentAfter[argument] = other;
+      argumentBefore[other] = argument;
+    }
   }
+}
+
+/// The value at the same place of the other op.
+static Value resultLike(Value value, const Operation *other) {
+  return other && value.index() < other->numResults()
+             ? other->result(value.index())
+             : Value();
 }
 
 Value Alignment::after(Value value) const {
   if (value.weight())
     return value;
-  if (const Operation *op = value.definingOp()) {
-    const Operation *other = after(op);
-    return other && value.index() < other->numResults()
-               ? other->result(value.index())
-               : Value();
-  }
-  return arguments.lookup(value);
+  if (const Operation *op = value.definingOp())
+    return resultLike(value, after(op));
+  return argumentAfter.lookup(value);
+}
+
+Value Alignment::before(Value value) const {
+  if (value.weight())
+    return value;
+  if (const Operation *op = value.definingOp())
+    return resultLike(value, before(op));
+  return argumentBefore.lookup(value);
 }

@@ -35,11 +35,13 @@ public:
   /// of matched ops and arguments of equal name; null if none does. Weights
   /// stand for themselves.
   Value after(Value before) const;
+  /// The same the other way round.
+  Value before(Value after) const;
 
 private:
   std::vector<Pair> pairList;
   llvm::DenseMap<const Operation *, const Operation *> afterOf, beforeOf;
-  llvm::DenseMap<Value, Value> arguments;
+  llvm::DenseMap<Value, Value> argumentAfter, argumentBefore;
 };
 
 /// Pairs (i, j) with before[i] == after[j], both rising: a longest common

@@ -8,6 +8,8 @@
 #include "tools/driver/Clusters.h"
 #include "tools/driver/DenseTaps.h"
 #include "tools/driver/FfnNeurons.h"
+#include "tools/driver/RouterRows.h"
+#include "tools/driver/Selector.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Path.h"
@@ -29,10 +31,12 @@ struct Layer {
   const Operation *ffn;
   int64_t width = 0;
   std::vector<int64_t> order;
-  /// [experts, hidden].
-  std::vector<float> router;
+  /// [experts, hidden]; behind a first layer [experts, experts].
+  std::vector<float> router, first;
   /// [tokens, hidden]: the FFN's inputs of the calibration text.
   std::vector<float> inputs;
+  /// The neuron at a place of the order.
+  int64_t neuron(int64_t at) const { return order.empty() ? at : order[at]; }
 };
 
 class Calibrator {
@@ -54,6 +58,7 @@ private:
   llvm::Expected<std::vector<int32_t>> tokenize(llvm::StringRef text);
   bool needsText() const {
     return settings.router == RouterSource::activations ||
+           settings.router == RouterSource::selector ||
            settings.order == NeuronOrder::coactivation ||
            settings.order == NeuronOrder::importance || sharedNeurons() > 0;
   }
@@ -68,6 +73,9 @@ private:
   }
   llvm::Error makeOrder(Layer &layer, int64_t index);
   llvm::Error makeRouter(Layer &layer, int64_t index);
+  llvm::Expected<std::vector<float>> neuronCentroids(Layer &layer,
+                                                     int64_t rows);
+  llvm::Error fitRouter(Layer &layer, int64_t index);
   void finishRows(Layer &layer);
   void warnOfEqualRows();
   llvm::Error write(llvm::StringRef path);
@@ -303,25 +311,58 @@ llvm::Error Calibrator::makeRouter(Layer &layer, int64_t index) {
     break;
   }
   case RouterSource::neurons: {
-    MOEC_ASSIGN(std::vector<float> directions, neurons(layer).rows());
-    int64_t shared = sharedNeurons(layer.width);
-    int64_t width = (layer.width - shared) / rows;
-    layer.router.assign(rows * hidden, 0);
-    for (int64_t e = 0; e < rows; ++e)
-      for (int64_t h = 0; h < hidden; ++h) {
-        double sum = 0;
-        for (int64_t i = 0; i < width; ++i) {
-          int64_t at = shared + e * width + i;
-          sum +=
-              directions[(layer.order.empty() ? at : layer.order[at]) * hidden +
-                         h];
-        }
-        layer.router[e * hidden + h] = float(sum / width);
-      }
+    MOEC_ASSIGN(layer.router, neuronCentroids(layer, rows));
     break;
   }
+  case RouterSource::selector:
+    return fitRouter(layer, index);
   }
   finishRows(layer);
+  return llvm::Error::success();
+}
+
+/// The mean of the normalised rows of each expert's neurons.
+llvm::Expected<std::vector<float>> Calibrator::neuronCentroids(Layer &layer,
+                                                               int64_t rows) {
+  MOEC_ASSIGN(std::vector<float> directions, neurons(layer).rows());
+  int64_t shared = sharedNeurons(layer.width);
+  int64_t width = (layer.width - shared) / rows;
+  std::vector<float> centroids(rows * hidden);
+  for (int64_t e = 0; e < rows; ++e)
+    for (int64_t h = 0; h < hidden; ++h) {
+      double sum = 0;
+      for (int64_t i = 0; i < width; ++i)
+        sum += directions[layer.neuron(shared + e * width + i) * hidden + h];
+      centroids[e * hidden + h] = float(sum / width);
+    }
+  return std::move(centroids);
+}
+
+/// MoEfication's learned selector (spec 4.18).
+llvm::Error Calibrator::fitRouter(Layer &layer, int64_t index) {
+  int64_t experts = recipe.options.experts;
+  int64_t tokens = layer.inputs.size() / hidden;
+  int64_t shared = sharedNeurons(layer.width);
+  int64_t width = (layer.width - shared) / experts;
+  MOEC_ASSIGN(std::vector<float> active,
+              neurons(layer).activations(layer.inputs));
+  std::vector<float> scores(tokens * experts);
+  for (int64_t i = 0; i < experts * width; ++i) {
+    const float *of = &active[layer.neuron(shared + i) * tokens];
+    for (int64_t t = 0; t < tokens; ++t)
+      scores[t * experts + i / width] += of[t];
+  }
+  SelectorOptions options;
+  options.epochs = settings.epochs;
+  options.rate = settings.rate;
+  options.key = RandomKey::of(recipe.options.seed, "calibration.selector",
+                              "layers." + std::to_string(index));
+  MOEC_ASSIGN(std::vector<float> first, neuronCentroids(layer, experts));
+  MOEC_ASSIGN(Selector fitted, fitSelector({layer.inputs, size_t(hidden)},
+                                           {scores, size_t(experts)},
+                                           std::move(first), options));
+  layer.first = std::move(fitted.first);
+  layer.router = std::move(fitted.second);
   return llvm::Error::success();
 }
 
@@ -342,41 +383,18 @@ void Calibrator::finishRows(Layer &layer) {
 }
 
 void Calibrator::warnOfEqualRows() {
-  int64_t experts = recipe.options.experts;
-  auto name = [&](int64_t expert) {
-    bool named = size_t(expert / groups) < settings.prompts.size();
-    return named ? "'" + settings.prompts[expert / groups].name + "'"
-                 : std::to_string(expert);
-  };
-  auto tell = [&](const std::string &what, int64_t in) {
-    if (in)
-      report.warnings.push_back(what + " in " + std::to_string(in) + " of " +
-                                std::to_string(layers.size()) + " layers");
-  };
-  for (int64_t a = 0; a < experts; a += groups) {
-    int64_t zero = 0;
-    for (const Layer &layer : layers)
-      zero +=
-          !layer.router.empty() &&
-          llvm::all_of(llvm::ArrayRef(layer.router).slice(a * hidden, hidden),
-                       [](float x) { return x == 0; });
-    tell("the router row of expert " + name(a) + " is zero", zero);
-    for (int64_t b = a + groups; b < experts; b += groups) {
-      int64_t equal = 0;
-      for (const Layer &layer : layers) {
-        if (layer.router.empty())
-          continue;
-        Rows rows{layer.router, size_t(hidden)};
-        double ab = dotProduct(rows[a], rows[b]),
-               aa = dotProduct(rows[a], rows[a]),
-               bb = dotProduct(rows[b], rows[b]);
-        equal += aa > 0 && bb > 0 && ab > (1 - 1e-6) * std::sqrt(aa * bb);
-      }
-      tell("experts " + name(a) + " and " + name(b) +
-               " have equal centroids, so that the lower one always wins,",
-           equal);
-    }
-  }
+  bool prompts = settings.router == RouterSource::prompts;
+  RowNames names{{},
+                 groups,
+                 prompts ? "give them prompts that differ more"
+                         : "give more text, or fewer experts"};
+  for (const GatePrompts &expert : settings.prompts)
+    if (prompts)
+      names.experts.push_back(expert.name);
+  std::vector<Rows> routers;
+  for (const Layer &layer : layers)
+    routers.push_back({layer.router, size_t(hidden)});
+  llvm::append_range(report.warnings, warningsOfRows(routers, names));
 }
 
 llvm::Error Calibrator::write(llvm::StringRef path) {
@@ -394,7 +412,12 @@ llvm::Error Calibrator::write(llvm::StringRef path) {
       add(prefix + ".order", ElementType::i64, {layer.width}, layer.order);
     if (!layer.router.empty())
       add(prefix + ".router", ElementType::f32,
-          {int64_t(layer.router.size()) / hidden, hidden}, layer.router);
+          {recipe.options.experts,
+           int64_t(layer.router.size()) / recipe.options.experts},
+          layer.router);
+    if (!layer.first.empty())
+      add(prefix + ".router.first", ElementType::f32,
+          {recipe.options.experts, hidden}, layer.first);
   }
   SafetensorsMetadata metadata{{"producer", "moec " MOEC_VERSION},
                                {"recipe", recipe.name},
@@ -416,6 +439,13 @@ Calibrator::run(llvm::StringRef path,
     return error() << "there are " << recipe.options.experts
                    << " experts in groups of " << groups
                    << ", expects a multiple";
+  bool selector = settings.router == RouterSource::selector;
+  if (selector && recipe.options.init != InitPolicy::split)
+    return error() << "calibration.router=selector wants init=split";
+  bool fits = selector == (recipe.options.routerForm == RouterForm::tanh);
+  if (settings.router != RouterSource::none && !fits)
+    return error() << "calibration.router=selector wants router_form=tanh, and "
+                      "no other calibration does";
   bool prompts = settings.router == RouterSource::prompts;
   progress(0, layers.size() + 1);
   if (prompts || needsText()) {
@@ -438,7 +468,8 @@ Calibrator::run(llvm::StringRef path,
                       "while calibrating layer " + llvm::Twine(index));
     layer.inputs = {};
   }
-  warnOfEqualRows();
+  if (!selector) // What decides there is not one matrix.
+    warnOfEqualRows();
   MOEC_TRY(write(path));
   return std::move(report);
 }

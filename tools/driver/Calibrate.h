@@ -5,6 +5,9 @@
 //
 //   layers.L.order    i64 [ffn width]: neurons in the order of the experts
 //   layers.L.router   f32 [experts, hidden]: rows of the router
+//   layers.L.router.first
+//                     f32 [experts, hidden]: the first of two layers; the
+//                     router is [experts, experts] then
 //
 // The same bits for any number of threads. Clusters of weights are the same on
 // every machine; what is measured by running the model depends on the code

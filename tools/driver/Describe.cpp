@@ -100,6 +100,10 @@ std::string moec::routerName(const RouteAttrs &attrs) {
   return text;
 }
 
+std::string moec::routerName(const MoeBlockView &block) {
+  return (block.firstRouter ? "tanh-" : "") + routerName(block.routeAttrs());
+}
+
 ModelSummary moec::summarize(const Module &module) {
   ModelSummary summary;
   summary.name = module.name();
@@ -129,7 +133,7 @@ ModelSummary moec::summarize(const Module &module) {
       unsigned gate = block->ffnAttrs().gated;
       LayerSummary sparse;
       sparse.layer = layer++;
-      sparse.router = routerName(block->routeAttrs());
+      sparse.router = routerName(*block);
       sparse.topk = block->routeAttrs().k;
       sparse.experts = block->expertCount();
       if (block->shared) {

@@ -6,6 +6,7 @@
 
 namespace moec {
 
+struct MoeBlockView;
 struct RouteAttrs;
 
 struct LayerSummary {
@@ -42,6 +43,8 @@ void printDot(const Module &module, llvm::raw_ostream &os);
 
 /// How a router chooses, in a word: `softmax-topk-renorm`.
 std::string routerName(const RouteAttrs &attrs);
+/// With its form: `tanh-softmax-topk` of one of two layers.
+std::string routerName(const MoeBlockView &block);
 
 /// What a weight is made of: `8 copies of model.safetensors: ...up_proj`.
 std::string provenance(const Weight &weight);

@@ -208,7 +208,9 @@ moec::addDonors(Module &base, const DonorOptions &options,
       if (sha256 == digest)
         report.warnings.push_back(
             name + " and " + other + " are the same model (SHA-256 " +
-            digest.substr(0, 16) + "...), so that their experts are equal");
+            digest.substr(0, 16) +
+            "...), so that their experts are equal; leave one out, or train "
+            "them apart");
     known.emplace_back(name, digest);
   }
   return std::move(report);

@@ -246,6 +246,11 @@ static llvm::Error measureRouter(const BlockSite &site, TensorReader &reader,
   return llvm::Error::success();
 }
 
+/// The projection behind the heads, as it was.
+static const Weight *projectionOf(const BlockSite &site) {
+  return site.attention ? site.dense->operand(1).weight() : nullptr;
+}
+
 llvm::Error moec::measureWeights(llvm::ArrayRef<BlockSite> sites,
                                  TensorReader &reader,
                                  const ProbeOptions &options,
@@ -253,10 +258,11 @@ llvm::Error moec::measureWeights(llvm::ArrayRef<BlockSite> sites,
   unsigned threads = options.threads ? options.threads : defaultThreads();
   for (auto [site, layer] : llvm::zip(sites, receipt.layers)) {
     MOEC_TRY(checkInterrupt());
-    if (!site.route || !site.experts)
+    if (!site.route)
       continue;
     MOEC_TRY(measureRouter(site, reader, layer));
-    MOEC_TRY(measureExperts(site, reader, threads, layer));
+    if (site.experts)
+      MOEC_TRY(measureExperts(site, reader, threads, layer));
     // Weights that are no expert's: those of a shared expert and the like.
     for (const Operation *op : site.ops)
       for (Value operand : op->operands())
@@ -265,6 +271,9 @@ llvm::Error moec::measureWeights(llvm::ArrayRef<BlockSite> sites,
             op != site.route->operand(0).definingOp()) {
           MatrixReceipt matrix;
           matrix.name = shortName(weight->name);
+          if (const Weight *dense = projectionOf(site)) {
+            MOEC_ASSIGN(matrix.before, normOf(*dense, reader));
+          }
           MOEC_ASSIGN(double norm, normOf(*weight, reader));
           matrix.after.push_back(norm);
           layer.matrices.push_back(std::move(matrix));

@@ -85,14 +85,17 @@ exportFolder(Module &module, const ExportPlan &plan, llvm::StringRef path,
   }
   MOEC_ASSIGN(AtomicDirectory folder,
               AtomicDirectory::create(path, Uncommitted::keep));
-  MOEC_ASSIGN(SafetensorsSink sink,
-              SafetensorsSink::create(
-                  folder.temporary(), plan.tensors, options.maxShardBytes,
-                  identityOf(module, plan), options.threads));
+  auto opened = SafetensorsSink::create(
+      folder.temporary(), plan.tensors, options.maxShardBytes,
+      identityOf(module, plan), options.threads);
+  if (!opened)
+    return withResumeNote(opened.takeError(), folder.temporary());
+  SafetensorsSink sink = std::move(*opened);
   report.resumedTensors = sink.writer().resumedTensors();
   listShards(sink.writer().shards(), report);
-  MOEC_TRY(
-      streamTensors(plan.tensors, reader, options.threads, sink, progress));
+  if (llvm::Error err =
+          streamTensors(plan.tensors, reader, options.threads, sink, progress))
+    return withResumeNote(std::move(err), folder.temporary());
   MOEC_TRY(
       writeFileAtomically(folder.file("config.json"),
                           hfConfigText(module, plan, options.request.element)));

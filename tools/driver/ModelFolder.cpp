@@ -168,14 +168,17 @@ FolderWriter::run(llvm::StringRef path,
   MOEC_TRY(listTensors(report));
   MOEC_ASSIGN(AtomicDirectory folder,
               AtomicDirectory::create(path, Uncommitted::keep));
-  MOEC_ASSIGN(SafetensorsSink sink,
-              SafetensorsSink::create(folder.temporary(), plan.tensors,
-                                      options.maxShardBytes, options.identity,
-                                      options.threads));
+  auto opened = SafetensorsSink::create(folder.temporary(), plan.tensors,
+                                        options.maxShardBytes, options.identity,
+                                        options.threads);
+  if (!opened)
+    return withResumeNote(opened.takeError(), folder.temporary());
+  SafetensorsSink sink = std::move(*opened);
   report.resumedTensors = sink.writer().resumedTensors();
   report.bytes = sink.bytes();
-  MOEC_TRY(
-      streamTensors(plan.tensors, reader, options.threads, sink, progress));
+  if (llvm::Error err =
+          streamTensors(plan.tensors, reader, options.threads, sink, progress))
+    return withResumeNote(std::move(err), folder.temporary());
   MOEC_TRY(writeFileAtomically(folder.file("config.json"), configText()));
   std::vector<std::string> notes;
   MOEC_TRY(writeCompanions(module, plan, folder.temporary(), notes));

@@ -196,7 +196,7 @@ static std::string describe(const MoeBlockView &view) {
   std::string text = std::to_string(view.expertCount()) + " experts " +
                      textOf(view.experts->operand(up).type().dim(1)) +
                      " wide, top-" + std::to_string(view.routeAttrs().k) + " " +
-                     routerName(view.routeAttrs());
+                     routerName(view);
   if (view.shared)
     text += view.sharedRouter ? ", with a gated shared " : ", with a shared ";
   if (view.shared)

@@ -27,16 +27,18 @@ using namespace moec;
 static constexpr double kFloorFactor = 4;
 static constexpr double kExact = 1e-6;
 
-/// The ops that compute `output` from `input`, in order; nothing where they
-/// read something else as well.
+/// The ops that compute a site's output from its inputs, in order; nothing
+/// where they read something else as well.
 static std::optional<std::vector<const Operation *>>
-sliceOf(const Block &block, Value input, Value output) {
+sliceOf(const Block &block, const BlockSite &site) {
   llvm::DenseSet<const Operation *> wanted;
-  std::vector<Value> work{output};
+  std::vector<Value> work{site.output};
   while (!work.empty()) {
     Value value = work.back();
     work.pop_back();
-    if (value == input || value.weight())
+    bool given = llvm::any_of(
+        site.inputs, [&](const auto &input) { return input.second == value; });
+    if (given || value.weight())
       continue;
     const Operation *op = value.definingOp();
     if (!op)
@@ -58,7 +60,7 @@ static std::vector<BlockSite> blocksOf(Program &before) {
   for (const MoeBlockView &view : moeBlocks(before)) {
     BlockSite site;
     site.layer = view.layer;
-    site.inputBefore = view.router->operand(0);
+    site.inputs.emplace_back(view.routed(), Value());
     site.outputBefore = view.output;
     shared.insert(view.shared);
     sites.push_back(site);
@@ -73,51 +75,83 @@ static std::vector<BlockSite> blocksOf(Program &before) {
     if (site.layer < 0)
       site.layer = ordinal;
     ++ordinal;
-    site.inputBefore = op.operand(0);
+    site.inputs.emplace_back(op.operand(0), Value());
     site.outputBefore = op.result();
     sites.push_back(site);
   }
-  llvm::stable_sort(sites, [](const BlockSite &a, const BlockSite &b) {
-    return a.layer < b.layer;
-  });
+  return sites;
+}
+
+/// What stands in the place of a block; why nothing does.
+static const char *complete(BlockSite &site, const Program &after,
+                            const Alignment &alignment) {
+  for (auto &[before, now] : site.inputs)
+    if (!now)
+      now = alignment.after(before);
+  for (const Operation *reader : site.outputBefore.users())
+    if (const Operation *other = alignment.after(reader))
+      for (unsigned i = 0; i < reader->numOperands(); ++i)
+        if (reader->operand(i) == site.outputBefore && i < other->numOperands())
+          site.output = other->operand(i);
+  bool known =
+      llvm::all_of(site.inputs, [](const auto &input) { return input.second; });
+  if (!known || !site.output || site.output.weight())
+    return "nothing stands in the place of its block";
+  auto ops = sliceOf(after.body(), site);
+  if (!ops)
+    return "its block reads more than the layer's input";
+  site.ops = std::move(*ops);
+  for (const Operation *part : site.ops) {
+    if (part->is(OpKind::MoeExperts))
+      site.experts = part;
+    if (part->is(OpKind::MoeRoute))
+      site.route = part;
+  }
+  return nullptr;
+}
+
+/// Heads that are a mixture now: from their outputs and what the router reads
+/// to the output of the projection behind them.
+static std::vector<BlockSite> mixturesOf(const Program &after,
+                                         const Alignment &alignment) {
+  std::vector<BlockSite> sites;
+  for (const Operation &op : after.body().ops()) {
+    if (!op.is(OpKind::MoeGateHeads) || alignment.before(&op))
+      continue;
+    const Operation *route = op.operand(1).definingOp();
+    const Operation *logits = route ? route->operand(0).definingOp() : nullptr;
+    const Operation *out = op.result().users()[0];
+    BlockSite site;
+    site.attention = true;
+    site.dense = alignment.before(out);
+    if (!logits || !logits->is(OpKind::Linear) || !site.dense)
+      continue;
+    site.layer = layerOf(*logits);
+    site.inputs = {{site.dense->operand(0), op.operand(0)},
+                   {alignment.before(logits->operand(0)), logits->operand(0)}};
+    site.outputBefore = site.dense->result();
+    if (site.inputs[1].first)
+      sites.push_back(std::move(site));
+  }
   return sites;
 }
 
 std::vector<BlockSite> moec::findSites(Program &before, Program &after,
                                        std::vector<std::string> &notes) {
   Alignment alignment(before, after);
-  std::vector<BlockSite> sites;
-  for (BlockSite &site : blocksOf(before)) {
-    auto note = [&](llvm::StringRef why) {
+  std::vector<BlockSite> all = mixturesOf(after, alignment), sites;
+  llvm::append_range(all, blocksOf(before));
+  for (BlockSite &site : all) {
+    if (const char *why = complete(site, after, alignment))
       notes.push_back("layer " + std::to_string(site.layer) +
-                      " was not measured: " + why.str());
-    };
-    site.input = alignment.after(site.inputBefore);
-    for (const Operation *reader : site.outputBefore.users())
-      if (const Operation *other = alignment.after(reader))
-        for (unsigned i = 0; i < reader->numOperands(); ++i)
-          if (reader->operand(i) == site.outputBefore &&
-              i < other->numOperands())
-            site.output = other->operand(i);
-    if (!site.input || !site.output || site.output.weight()) {
-      note("nothing stands in the place of its block");
-      continue;
-    }
-    auto ops = sliceOf(after.body(), site.input, site.output);
-    if (!ops) {
-      note("its block reads more than the layer's input");
-      continue;
-    }
-    site.ops = std::move(*ops);
-    for (const Operation *part : site.ops) {
-      if (part->is(OpKind::MoeExperts))
-        site.experts = part;
-      if (part->is(OpKind::MoeRoute))
-        site.route = part;
-    }
-    if (!site.dense || (site.experts && site.route))
+                      (site.attention ? "'s attention" : "") +
+                      " was not measured: " + why);
+    else if (!site.dense || (site.route && (site.experts || site.attention)))
       sites.push_back(std::move(site));
   }
+  llvm::stable_sort(sites, [](const BlockSite &a, const BlockSite &b) {
+    return a.layer < b.layer;
+  });
   return sites;
 }
 
@@ -136,7 +170,8 @@ public:
 
 private:
   void addArguments(Values &values) const;
-  llvm::Error probe(const BlockSite &site, const Values &values);
+  llvm::Error probe(const BlockSite &site, const Values &values,
+                    LayerReceipt &out);
   llvm::Expected<int64_t> countTies(const BlockSite &site, const Values &sparse,
                                     const HostTensor &chosen,
                                     const HostTensor &offsets);
@@ -242,14 +277,16 @@ llvm::Expected<int64_t> Prober::countTies(const BlockSite &site,
   return ties;
 }
 
-llvm::Error Prober::probe(const BlockSite &site, const Values &values) {
+llvm::Error Prober::probe(const BlockSite &site, const Values &values,
+                          LayerReceipt &out) {
   Values sparse;
   const HostTensor &expected = values.find(site.outputBefore)->second;
-  sparse[site.input] = values.find(site.inputBefore)->second;
+  for (auto [before, after] : site.inputs)
+    sparse[after] = values.find(before)->second;
   for (const Operation *op : site.ops)
     MOEC_TRY(runner.runOp(*op, sparse));
-  LayerReceipt out;
   out.layer = site.layer;
+  out.attention = site.attention;
   if (site.route) {
     out.topk = site.route->attrs<RouteAttrs>().k;
     const HostTensor &offsets = sparse.find(site.route->result(0))->second;
@@ -264,14 +301,14 @@ llvm::Error Prober::probe(const BlockSite &site, const Values &values) {
   if (site.dense) {
     // What rounding does to the dense layer.
     Values exact;
-    exact[site.inputBefore] = values.find(site.inputBefore)->second;
+    Value input = site.inputs[0].first;
+    exact[input] = values.find(input)->second;
     MOEC_TRY(runner.runOp(*site.dense, exact, Interpreter::Mode::f64));
     out.errorFloor = distance(expected, exact.find(site.outputBefore)->second);
   }
   out.measured = out.outputError == 0 ? "equal"
                  : isRounding(out)    ? "exact"
                                       : "differs";
-  receipt.layers.push_back(std::move(out));
   return llvm::Error::success();
 }
 
@@ -292,8 +329,10 @@ llvm::Error Prober::run(llvm::ArrayRef<BlockSite> sites,
   for (const BlockSite &site : sites) {
     const Operation *last = site.outputBefore.definingOp();
     siteOf[last] = &site;
-    lastReader[site.inputBefore] = nullptr;
+    for (auto [before, after] : site.inputs)
+      lastReader[before] = nullptr;
   }
+  receipt.layers.resize(sites.size());
   Values values;
   addArguments(values);
   uint64_t done = 0;
@@ -301,7 +340,7 @@ llvm::Error Prober::run(llvm::ArrayRef<BlockSite> sites,
     MOEC_TRY(checkInterrupt());
     MOEC_TRY(runner.runOp(op, values));
     if (const BlockSite *site = siteOf.lookup(&op)) {
-      MOEC_TRY(probe(*site, values));
+      MOEC_TRY(probe(*site, values, receipt.layers[site - sites.data()]));
       progress(++done, sites.size());
       if (done == sites.size())
         break;
@@ -311,6 +350,10 @@ llvm::Error Prober::run(llvm::ArrayRef<BlockSite> sites,
         values.erase(operand);
   }
   return llvm::Error::success();
+}
+
+std::string moec::nameOf(const LayerReceipt &layer) {
+  return std::to_string(layer.layer) + (layer.attention ? " heads" : "");
 }
 
 bool moec::isRounding(const LayerReceipt &layer) {
@@ -339,17 +382,23 @@ moec::probeLayers(const Module &dense, const Module &sparse,
 Promise moec::promiseOf(const Module &dense, const UpcycleOptions &options,
                         std::optional<ElementType> stored) {
   std::optional<Exactness> weakest;
+  auto add = [&](Exactness one) {
+    weakest = weakest ? weaker(*weakest, one) : std::move(one);
+  };
   const Program *step = dense.findProgram(facts::kStep);
+  bool mixture = options.attention == AttentionInit::mixture;
   for (const Operation &op : step->body().ops()) {
+    if (op.is(OpKind::Attention) && mixture && op.result().hasOneUse()) {
+      const Operation &out = *op.result().users()[0];
+      ElementType own = out.operand(out.numOperands() - 1).type().element();
+      add(promisedMixture(options, op, stored.value_or(own)));
+    }
     if (!op.is(OpKind::Ffn))
       continue;
     const auto &attrs = op.attrs<FfnAttrs>();
     TensorType up = op.operand(attrs.gated ? 2 : 1).type();
-    Exactness one = promisedExactness(
-        options, attrs, stored.value_or(up.element()), up.dim(0).constant());
-    if (!weakest || std::pair(one.kind, one.bound) >
-                        std::pair(weakest->kind, weakest->bound))
-      weakest = std::move(one);
+    add(promisedExactness(options, attrs, stored.value_or(up.element()),
+                          up.dim(0).constant()));
   }
   Promise promise;
   if (!weakest)
@@ -370,7 +419,8 @@ llvm::Error moec::checkPromise(const UpcycleReceipt &receipt) {
     double bound =
         std::max(*receipt.promise.bound, kFloorFactor * layer.errorFloor);
     if (!(layer.outputError <= bound))
-      return error() << "layer " << layer.layer << " is promised to be '"
+      return error() << (layer.attention ? "the attention of layer " : "layer ")
+                     << layer.layer << " is promised to be '"
                      << receipt.promise.exactness << "', within "
                      << formatScientific(bound)
                      << " of the dense layer's output, but "

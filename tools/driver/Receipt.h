@@ -70,6 +70,8 @@ struct RouterReceipt {
 /// What was done to one layer, and what it did to the layer's output.
 struct LayerReceipt {
   int64_t layer = 0;
+  /// Of the heads of its attention, which became a mixture; else of its FFN.
+  bool attention = false;
   int64_t experts = 0;
   /// The most experts that a token uses.
   int64_t topk = 0;
@@ -118,17 +120,21 @@ struct UpcycleReceipt {
   std::optional<FolderReport> folder;
 };
 
-/// A block of the program before, an FFN or a mixture of experts, and what
-/// stands in its place after.
+/// A block of the program before, and what stands in its place after: an FFN or
+/// a mixture of experts; or the projection behind an attention whose heads
+/// become a mixture.
 struct BlockSite {
   int64_t layer = 0;
-  /// Before: what the block reads and makes, and the FFN, null where it had
+  bool attention = false;
+  /// What the block reads, before and after; its first input is the op's.
+  llvm::SmallVector<std::pair<Value, Value>, 2> inputs;
+  /// Before: what the block makes, and the FFN or projection, null where it had
   /// experts already.
-  Value inputBefore, outputBefore;
+  Value outputBefore;
   const Operation *dense = nullptr;
   /// After: the same, the ops in between, and among them the routing and the
   /// experts; null where none are left.
-  Value input, output;
+  Value output;
   std::vector<const Operation *> ops;
   const Operation *route = nullptr, *experts = nullptr;
 };
@@ -147,7 +153,10 @@ struct ProbeOptions {
   unsigned threads = 0;
 };
 
-/// Compares every MoE block of `sparse` with the FFN of `dense`, from whose
+/// `3`, or `3 heads` of a layer's attention.
+std::string nameOf(const LayerReceipt &layer);
+
+/// Compares every MoE block of `sparse` with that of `dense`, from whose
 /// forward pass over the tokens the inputs are taken. Layer by layer and expert
 /// by expert, so that a few matrices are in memory at a time.
 llvm::Error probeLayers(const Module &dense, const Module &sparse,

@@ -83,13 +83,22 @@ static void writeCards(Page &page, const UpcycleReceipt &receipt) {
       condition = std::max(condition, layer.router->condition);
   }
   if (!receipt.layers.empty()) {
-    const LayerReceipt &first = receipt.layers.front();
-    cards.emplace_back(std::to_string(receipt.layers.size()),
+    size_t mixtures =
+        llvm::count_if(receipt.layers, [](const LayerReceipt &layer) {
+          return layer.attention;
+        });
+    cards.emplace_back(std::to_string(receipt.layers.size() - mixtures),
                        "layers measured");
-    if (first.experts)
-      cards.emplace_back(std::to_string(first.experts) + ", top-" +
-                             std::to_string(first.topk),
-                         "experts a layer");
+    if (mixtures)
+      cards.emplace_back(std::to_string(mixtures),
+                         "mixtures of heads measured");
+    for (const LayerReceipt &layer : receipt.layers)
+      if (!layer.attention && layer.experts) {
+        cards.emplace_back(std::to_string(layer.experts) + ", top-" +
+                               std::to_string(layer.topk),
+                           "experts a layer");
+        break;
+      }
     cards.emplace_back(formatScientific(worstError(receipt)),
                        "largest output error");
     if (cosines)
@@ -118,7 +127,7 @@ static void writeErrors(Page &page, const UpcycleReceipt &receipt,
   chart.xName = "layer";
   chart.series = {{"output error", 0, false, {}}, {"rounding", 1, true, {}}};
   for (const LayerReceipt &layer : receipt.layers) {
-    chart.labels.push_back(std::to_string(layer.layer));
+    chart.labels.push_back(nameOf(layer));
     chart.series[0].values.push_back(layer.outputError);
     chart.series[1].values.push_back(layer.errorFloor);
   }
@@ -141,7 +150,7 @@ static void writeLoad(Page &page, const UpcycleReceipt &receipt,
   int64_t most = 1;
   HeatMap map{"layer", "expert", {}, {}, nullptr, nullptr, nullptr, 0, 1};
   for (const LayerReceipt &layer : receipt.layers) {
-    map.rows.push_back(std::to_string(layer.layer));
+    map.rows.push_back(nameOf(layer));
     experts = std::max(experts, layer.load.size());
     for (int64_t count : layer.load)
       most = std::max(most, count);
@@ -227,10 +236,12 @@ static void writeLayers(Page &page, const UpcycleReceipt &receipt) {
   page.section("Layers");
   std::vector<std::vector<std::string>> rows;
   for (const LayerReceipt &layer : receipt.layers) {
-    std::vector<std::string> row{
-        std::to_string(layer.layer),        std::to_string(layer.experts),
-        std::to_string(layer.topk),         formatScientific(layer.outputError),
-        formatScientific(layer.errorFloor), layer.measured};
+    std::vector<std::string> row{nameOf(layer),
+                                 std::to_string(layer.experts),
+                                 std::to_string(layer.topk),
+                                 formatScientific(layer.outputError),
+                                 formatScientific(layer.errorFloor),
+                                 layer.measured};
     if (const auto &cosine = layer.cosine) {
       row.push_back(decimal(cosine->mean));
       row.push_back(decimal(cosine->min));
@@ -260,7 +271,7 @@ static void writeNorms(Page &page, const UpcycleReceipt &receipt) {
       auto [least, most] =
           std::minmax_element(matrix.after.begin(), matrix.after.end());
       bool known = !matrix.after.empty();
-      rows.push_back({std::to_string(layer.layer), matrix.name,
+      rows.push_back({nameOf(layer), matrix.name,
                       matrix.before ? decimal(*matrix.before, "%.6g") : "-",
                       known ? decimal(sum / matrix.after.size(), "%.6g") : "-",
                       known ? decimal(*least, "%.6g") : "-",

@@ -16,6 +16,7 @@ static llvm::json::Value number(double value) {
 
 static llvm::json::Object layerJson(const LayerReceipt &layer) {
   llvm::json::Object object{{"layer", layer.layer},
+                            {"block", layer.attention ? "attention" : "ffn"},
                             {"experts", layer.experts},
                             {"top_k", layer.topk},
                             {"output_error", number(layer.outputError)},
@@ -168,8 +169,7 @@ void moec::printReceipt(const UpcycleReceipt &receipt, llvm::raw_ostream &os) {
                "tokens of each expert"});
   for (const LayerReceipt &layer : receipt.layers)
     table.addRow(
-        {std::to_string(layer.layer), formatScientific(layer.outputError),
-         layer.measured,
+        {nameOf(layer), formatScientific(layer.outputError), layer.measured,
          layer.cosine ? fixed(layer.cosine->mean, "%.4f") : std::string("-"),
          layer.router ? fixed(layer.router->condition, "%.3g")
                       : std::string("-"),

@@ -33,3 +33,9 @@ uint64_t SafetensorsSink::bytes() const {
     total += shard.fileBytes;
   return total;
 }
+
+llvm::Error moec::withResumeNote(llvm::Error err, llvm::StringRef temporary) {
+  return withNote(std::move(err), Location::inFile(temporary.str()),
+                  "what is written so far stays here; once the cause is gone, "
+                  "the same command goes on with it");
+}

@@ -42,4 +42,8 @@ safetensorsLayout(llvm::ArrayRef<ExportTensor> tensors);
 /// The metadata of every file that moec writes.
 SafetensorsMetadata safetensorsMetadata();
 
+/// Of an error while a folder was written: that what is there is taken up
+/// again.
+llvm::Error withResumeNote(llvm::Error err, llvm::StringRef temporary);
+
 } // namespace moec

@@ -8,15 +8,16 @@ using namespace moec;
 
 namespace {
 /// `option` has an effect only where `other` is one of `values`, parted by
-/// blanks. An option that ends in `*` stands for all that begin so.
+/// blanks, or where `then` is `orThen`. An option that ends in `*` stands for
+/// all that begin so.
 struct Rule {
-  llvm::StringLiteral option, other, values;
+  llvm::StringLiteral option, other, values, orThen = "";
 };
 } // namespace
 
 static constexpr Rule kRules[] = {
-    {"drop_*", "init", "drop qwen2"},
-    {"noise_*", "init", "noise"},
+    {"drop_*", "init", "drop qwen2", "drop"},
+    {"noise_*", "init", "noise", "noise"},
     {"granularity", "init", "virtual_group qwen2 scratch"},
     {"expert_width", "init", "qwen2 scratch"},
     {"split_by", "init", "split"},
@@ -43,7 +44,10 @@ static bool allows(const Rule &rule, llvm::StringRef value) {
 void moec::dropForeign(OptionEntries &given) {
   for (const Rule &rule : kRules) {
     auto other = given.find(rule.other.str());
-    if (other == given.end() ||
+    auto then = given.find("then");
+    bool after = then != given.end() && !rule.orThen.empty() &&
+                 spelled(then->second.entry->value.text) == rule.orThen;
+    if (after || other == given.end() ||
         allows(rule, spelled(other->second.entry->value.text)))
       continue;
     int origin = other->second.origin;
@@ -59,7 +63,8 @@ llvm::Error moec::checkContradictions(UpcycleOptions &options,
                                       const OptionEntries &given) {
   for (const Rule &rule : kRules) {
     std::string value = fieldText(options, rule.other);
-    if (allows(rule, value))
+    if (allows(rule, value) ||
+        (!rule.orThen.empty() && fieldText(options, "then") == rule.orThen))
       continue;
     for (auto &[key, option] : given) {
       if (!matches(rule.option, key))
@@ -68,7 +73,8 @@ llvm::Error moec::checkContradictions(UpcycleOptions &options,
                      << "'" << option.entry->key
                      << "' has an effect only where '" << rule.other << "' is "
                      << llvm::join(llvm::split(rule.values, ' '), " or ")
-                     << ", but it is " << value;
+                     << (rule.orThen.empty() ? "" : " or 'then' is ")
+                     << rule.orThen << ", but it is " << value;
       auto other = given.find(rule.other.str());
       if (other != given.end() && other->second.entry->loc.line)
         return std::move(builder).withNote(other->second.entry->loc,

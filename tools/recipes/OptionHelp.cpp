@@ -10,6 +10,7 @@ struct Help {
 
 static constexpr Help kHelp[] = {
     {"init", "what experts are made of"},
+    {"then", "what is done to each of them afterwards"},
     {"experts", "routed experts a layer"},
     {"top_k", "experts a token"},
     {"seed", "of everything drawn"},
@@ -32,6 +33,7 @@ static constexpr Help kHelp[] = {
     {"adapter_scale", "factor of the adapters' output"},
     {"router", "the order of scores and choice, and what becomes of the "
                "chosen scores"},
+    {"router_form", "a router of one matrix, or of two with tanh between them"},
     {"router_init", "what the router's rows are"},
     {"router_std", "deviation of the first router"},
     {"router_score", "router=custom: scores of logits"},

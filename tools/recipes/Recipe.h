@@ -22,11 +22,18 @@ struct GatePrompts {
 };
 
 /// Where router rows come from: hidden states of prompts, centroids of the
-/// FFN's inputs, or of the rows of each expert's neurons.
-enum class RouterSource : unsigned { none, prompts, activations, neurons };
+/// FFN's inputs, or of the rows of each expert's neurons; or a router of two
+/// layers that is fitted to how active each expert's neurons are.
+enum class RouterSource : unsigned {
+  none,
+  prompts,
+  activations,
+  neurons,
+  selector
+};
 inline llvm::ArrayRef<llvm::StringRef> enumNames(RouterSource) {
   static const llvm::StringRef names[] = {"none", "prompts", "activations",
-                                          "neurons"};
+                                          "neurons", "selector"};
   return names;
 }
 /// How neurons are ordered, so that experts are runs of them: by clusters of
@@ -75,6 +82,9 @@ struct CalibrationSettings final : AttrsOf<CalibrationSettings> {
   int64_t tokens = 256;
   /// Rounds of k-means, at most.
   int64_t iterations = 50;
+  /// selector: times that the tokens are gone through, and the step of Adam.
+  int64_t epochs = 30;
+  double rate = 0.01;
   template <typename V> void fields(V &v) {
     v.field("router", router);
     v.field("order", order);
@@ -85,6 +95,8 @@ struct CalibrationSettings final : AttrsOf<CalibrationSettings> {
     v.field("norm", norm);
     v.field("tokens", tokens);
     v.field("iterations", iterations);
+    v.field("epochs", epochs);
+    v.field("rate", rate);
   }
   bool isNeeded() const {
     return router != RouterSource::none || order != NeuronOrder::none;

@@ -72,6 +72,7 @@ struct MoeBlockTest : testing::Test {
     EXPECT_EQ(view.ffnAttrs().str(), ffn.str());
     MoeWeights found = view.weights();
     EXPECT_EQ(found.router, weights.router);
+    EXPECT_EQ(found.firstRouter, weights.firstRouter);
     EXPECT_EQ(found.routerBias, weights.routerBias);
     EXPECT_EQ(found.selectBias, weights.selectBias);
     EXPECT_EQ(found.experts, weights.experts);
@@ -118,6 +119,27 @@ TEST_F(MoeBlockTest, SharedGated) {
   ffn.weightedHidden = true;
   expectBuilt(build());
   expectFoundInText();
+}
+
+TEST_F(MoeBlockTest, RouterOfTwoLayers) {
+  weights.firstRouter = weight("layers.3.moe.first.router", {5, kHidden});
+  weights.router = weight("second", {kExperts, 5});
+  share(/*gated=*/true);
+  expectBuilt(build());
+  expectFoundInText();
+  EXPECT_EQ(only().routed(), x);
+}
+
+// What the experts read as well is no layer of the router.
+TEST_F(MoeBlockTest, InputBehindTanhIsNoLayerOfTheRouter) {
+  ActivationAttrs tanh;
+  tanh.fn = ActivationFn::tanh;
+  Value h =
+      b.make(OpKind::Linear, {x, weight("w", {kHidden, kHidden})}, x.type());
+  x = b.make(OpKind::Activation, {h}, x.type(), tanh);
+  expectBuilt(build());
+  EXPECT_EQ(only().firstRouter, nullptr);
+  EXPECT_EQ(only().routed(), x);
 }
 
 TEST_F(MoeBlockTest, ExpertChoiceHasRoomForRoundedShares) {

@@ -1,81 +1,12 @@
 // The weights that each policy makes, against what the spec says they are.
 
-#include "tests/passes/upcycle/TinyModel.h"
+#include "tests/passes/upcycle/TinyNeurons.h"
 
 #include <set>
 #include <thread>
 
 using namespace moec;
 using ::testing::HasSubstr;
-
-namespace {
-using Neuron = std::vector<float>;
-
-/// The neurons of an FFN: per neuron its rows of gate and up and its column of
-/// down, apart.
-struct Neurons {
-  std::vector<Neuron> gate, up, down;
-  size_t size() const { return up.size(); }
-};
-
-Neurons neuronsOf(const std::vector<float> &gate, const std::vector<float> &up,
-                  const std::vector<float> &down, int64_t width,
-                  int64_t hidden) {
-  Neurons out;
-  for (int64_t j = 0; j < width; ++j) {
-    out.gate.push_back(neuronOf(gate, width, hidden, j, /*column=*/false));
-    out.up.push_back(neuronOf(up, width, hidden, j, /*column=*/false));
-    out.down.push_back(neuronOf(down, hidden, width, j, /*column=*/true));
-  }
-  return out;
-}
-
-Neurons denseNeurons(TinyModel &model, const TinyShape &shape,
-                     const std::string &prefix = "") {
-  auto at = [&](const char *name) {
-    return model.weight(prefix + "layers.0.ffn." + name);
-  };
-  return neuronsOf(at("gate"), at("up"), at("down"), shape.width, shape.hidden);
-}
-
-Neurons expertNeurons(TinyModel &model, int64_t expert, int64_t hidden) {
-  int64_t width = model.dim("layers.0.moe.up", 1);
-  auto at = [&](const char *name) {
-    auto bank = model.weight(std::string("layers.0.moe.") + name);
-    int64_t size = width * hidden;
-    return std::vector<float>(bank.begin() + expert * size,
-                              bank.begin() + (expert + 1) * size);
-  };
-  return neuronsOf(at("gate"), at("up"), at("down"), width, hidden);
-}
-
-Neurons sharedNeurons(TinyModel &model, int64_t hidden) {
-  int64_t width = model.dim("layers.0.moe.shared.up", 0);
-  auto at = [&](const char *name) {
-    return model.weight(std::string("layers.0.moe.shared.") + name);
-  };
-  return neuronsOf(at("gate"), at("up"), at("down"), width, hidden);
-}
-
-/// The dense neuron that neuron j is, whole; -1 if it is none of them.
-int64_t wholeNeuron(const Neurons &dense, const Neurons &expert, size_t j) {
-  for (size_t i = 0; i < dense.size(); ++i)
-    if (dense.gate[i] == expert.gate[j] && dense.up[i] == expert.up[j] &&
-        dense.down[i] == expert.down[j])
-      return i;
-  return -1;
-}
-
-/// Neurons of which matrix `part` is a dense one's, at its place.
-std::set<size_t> kept(const std::vector<Neuron> &dense,
-                      const std::vector<Neuron> &expert) {
-  std::set<size_t> out;
-  for (size_t j = 0; j < expert.size(); ++j)
-    if (dense[j] == expert[j])
-      out.insert(j);
-  return out;
-}
-} // namespace
 
 TEST(Drop, RatioZeroIsACopyBitByBit) {
   TinyShape shape;
@@ -185,6 +116,49 @@ TEST(Drop, RedrawnWeightsHaveTheReplacedOnesStatistics) {
     double found = std::sqrt(squares / drawn - sum / drawn * (sum / drawn));
     EXPECT_NEAR(found, deviation, 5 * deviation / std::sqrt(2.0 * drawn));
   }
+}
+
+// Policies one after the other: slices of copies, a share of each redrawn.
+TEST(Then, RedrawsSlicesAsItDoesCopies) {
+  TinyShape shape;
+  TinyModel model(shape), plain(shape);
+  const std::string groups = "init=virtual_group,granularity=3,experts=6,"
+                             "top_k=3,scaling=exact,router=topk_softmax";
+  plain.upcycle(groups);
+  model.upcycle(groups + ",then=drop,drop_ratio=0.5");
+  for (int64_t e = 0; e < 6; ++e) {
+    Neurons before = expertNeurons(plain, e, shape.hidden);
+    Neurons after = expertNeurons(model, e, shape.hidden);
+    int kept = 0;
+    for (size_t j = 0; j < before.size(); ++j) {
+      bool same = before.up[j] == after.up[j];
+      EXPECT_EQ(before.gate[j] == after.gate[j], same);
+      EXPECT_EQ(before.down[j] == after.down[j], same);
+      kept += same;
+    }
+    EXPECT_EQ(kept, 4);
+  }
+  EXPECT_THAT(model.module->facts["upcycle.options"], HasSubstr("then = drop"));
+}
+
+TEST(Then, NoiseOnRedrawnNeurons) {
+  TinyShape shape;
+  TinyModel drop(shape), both(shape), noise(shape);
+  drop.upcycle("init=drop,experts=2");
+  noise.upcycle("init=noise,experts=2,noise_std=0.1");
+  both.upcycle("init=drop,experts=2,then=noise,noise_std=0.1");
+  auto a = drop.weight("layers.0.moe.up"), b = both.weight("layers.0.moe.up");
+  double squares = 0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    EXPECT_NE(a[i], b[i]);
+    squares += (b[i] - a[i]) * (b[i] - a[i]);
+  }
+  EXPECT_NEAR(std::sqrt(squares / a.size()), 0.1, 0.01);
+  TinyModel twice(shape);
+  EXPECT_THAT(twice.tryPasses("upcycle{init=drop,then=drop}"),
+              HasSubstr("then=drop does nothing more to experts of init=drop"));
+  EXPECT_THAT(twice.tryPasses("upcycle{init=low_rank,then=noise}"),
+              HasSubstr("init=low_rank"));
 }
 
 TEST(Permute, KeepsNeuronsWholeInAnOrderOfEachExpert) {
@@ -361,22 +335,6 @@ TEST(Adapters, AddALowRankFunctionOfTheDenseOutput) {
   for (float number : down)
     squares += double(number) * number;
   EXPECT_NEAR(std::sqrt(squares / down.size()), 0.125, 0.04);
-}
-
-TEST(Router, CalibratedRowsComeFromTheFile) {
-  TinyModel model{TinyShape()};
-  auto &rows = model.reader.floats["layers.0.router"];
-  for (int64_t i = 0; i < 4 * 16; ++i)
-    rows.push_back(float(i));
-  model.upcycle("experts=4,router_init=calibrated");
-  EXPECT_EQ(model.weight("layers.0.moe.router"), rows);
-}
-
-TEST(Router, BiasesStartAsZero) {
-  TinyModel model{TinyShape()};
-  model.upcycle("experts=4,router_bias=true,select_bias=true");
-  EXPECT_EQ(model.weight("layers.0.moe.router.bias"), std::vector<float>(4, 0));
-  EXPECT_EQ(model.weight("layers.0.moe.select_bias"), std::vector<float>(4, 0));
 }
 
 TEST(Shared, CopyMayBeWiderThanTheFfn) {

@@ -277,6 +277,82 @@ class Calibrate(harness.MoecTest):
             for row in rows:
                 self.assertAlmostEqual(dot(row, row), 1, delta=1e-4)
 
+    def test_fitted_selectors_find_the_active_experts(self):
+        self.without_attention()
+        text = ("The quick brown fox jumps over the lazy dog. 0123456789 "
+                "Pack my box with five dozen liquor jugs; how vexing!")[:120]
+        path = self.write("t.txt", text)
+        experts, k = 8, 2
+        sizes = ["--set", f"N={experts}", "--set", f"K={k}",
+                 "--calibration-text", path]
+        learned, _ = self.calibrate("moefication-learned", *sizes)
+        plain, _ = self.calibrate(
+            "moefication", *sizes, "--set", "calibration.order=coactivation")
+        reference = Reference()
+        # Texts longer than the context are run in pieces, which without
+        # attention are one.
+        _, inputs = reference.states(text)
+        caught = {"learned": 0.0, "plain": 0.0, "best": 0.0}
+        width = FFN // experts
+        for layer in range(LAYERS):
+            _, gate, up, _ = reference.layers[layer]
+            order = learned[f"layers.{layer}.order"]
+            self.assertEqual(order, plain[f"layers.{layer}.order"])
+            first = learned[f"layers.{layer}.router.first"]
+            last = learned[f"layers.{layer}.router"]
+            self.assertEqual((len(first), len(first[0])), (experts, HIDDEN))
+            self.assertEqual((len(last), len(last[0])), (experts, experts))
+            rows = plain[f"layers.{layer}.router"]
+            for x in inputs[layer]:
+                h = reference.hidden(x, gate, up)
+                active = [sum(abs(h[j]) for j in order[e * width:][:width])
+                          for e in range(experts)]
+                hidden = [math.tanh(dot(row, x)) for row in first]
+                for name, logits in (
+                        ("learned", [dot(row, hidden) for row in last]),
+                        ("plain", [dot(row, x) for row in rows]),
+                        ("best", active)):
+                    best = sorted(range(experts), key=lambda e: -logits[e])[:k]
+                    caught[name] += sum(active[e] for e in best)
+        self.assertGreater(caught["learned"], 0.9 * caught["best"])
+        self.assertGreater(caught["learned"], 1.1 * caught["plain"])
+
+    def test_fitted_selectors_run_and_repeat(self):
+        text = self.write("t.txt", "Once upon a time there was a fox. " * 8)
+        command = self.upcycle("moefication-learned", "--calibration-text",
+                               text)
+        digests = []
+        for threads in (1, 2):
+            self.succeeds(*command, "--threads", threads)
+            with open(self.file, "rb") as file:
+                digests.append(file.read())
+            self.succeeds("eval", self.out, "--ids", "1,5,9", "--logits",
+                          self.path("l.npy"))
+        self.assertEqual(digests[0], digests[1])
+        router = self.json("inspect", self.out)["layer_list"][0]["router"]
+        self.assertEqual(router, "tanh-softmax-topk")
+        # No other program has such routers.
+        result = self.run_moec("export", self.out, "-o", self.path("hf"),
+                               "--format", "hf")
+        self.assertEqual(result.returncode, 1)
+        self.assertIn("a router of two layers", result.stderr)
+
+    def test_forms_and_selectors_want_each_other(self):
+        text = self.write("t.txt", "Once upon a time there was a fox. " * 8)
+        given = ["--calibration-text", text]
+        for recipe, parts, *more in (
+                ("moefication-learned", ("router_form=tanh", "selector"),
+                 "--set", "router_form=linear"),
+                ("moefication", ("router_form=tanh", "selector"), "--set",
+                 "router_form=tanh"),
+                ("mergekit", ("init=split",), "--set",
+                 "calibration.router=selector")):
+            with self.subTest(recipe):
+                result = self.run_moec(*self.upcycle(recipe, *given, *more))
+                self.assertEqual(result.returncode, 1)
+                for part in parts:
+                    self.assertIn(part, result.stderr)
+
     def test_threads_and_seeds(self):
         text = self.write("t.txt", "Once upon a time there was a fox. " * 8)
         command = ["--set", "calibration.order=coactivation", "--set",

@@ -90,6 +90,22 @@ class Outputs(harness.MoecTest):
                 self.assertFalse(os.path.exists(out))
                 self.assertFalse(os.path.exists(out + ".weights"))
 
+    def test_a_folder_that_found_no_room_is_taken_up_again(self):
+        os.makedirs(self.path("small"))
+        for name, (command, out) in self.writers(self.path("small")).items():
+            if not name.endswith("to a folder"):
+                continue
+            with self.subTest(name):
+                result = self.run_moec(*command, out, **small_files(1 << 16))
+                self.assertEqual(result.returncode, 1, result.stderr)
+                self.assertIn(f"{out}.partial: note: what is written so far "
+                              "stays here", result.stderr)
+                self.succeeds(*command, out)
+                self.succeeds(*command, out + "2")
+                self.assertEqual(harness.digests(out),
+                                 harness.digests(out + "2"))
+        self.assertEqual(self.left_over(), [])
+
     def test_old_output_survives_a_failure(self):
         os.makedirs(self.path("small"))
         for name, (command, out) in self.writers(self.path("small")).items():

@@ -122,6 +122,54 @@ class Receipt(harness.MoecTest):
             self.assertAlmostEqual(layer["output_error"], 0.5, delta=1e-5)
             self.assertIn("shared.up", [m["name"] for m in layer["matrices"]])
 
+    def heads(self, *arguments):
+        """Receipts of the FFNs and of the mixtures of heads."""
+        receipt = self.receipt("--recipe", "ds-moe", "--set", "N=4", "--set",
+                               "attention=mixture", *arguments)
+        self.assertEqual([(x["layer"], x["block"]) for x in receipt["layers"]],
+                         [(0, "attention"), (0, "ffn"), (1, "attention"),
+                          (1, "ffn")])
+        return receipt, receipt["layers"][::2]
+
+    def test_mixtures_of_heads_are_measured(self):
+        receipt, heads = self.heads("--html", self.path("page.html"))
+        self.assertEqual(receipt["promise"]["exactness"], "exact_all_experts")
+        self.assertTrue(receipt["equals_dense"])
+        for layer in heads:
+            self.assertIn(layer["measured"], ("equal", "exact"))
+            self.assertLessEqual(layer["output_error"], 1e-6)
+            # Four heads, two that share a KV head: two experts, all run.
+            self.assertEqual((layer["experts"], layer["top_k"]), (2, 2))
+            self.assertEqual(layer["load"], [receipt["probe_tokens"]] * 2)
+            self.assertEqual(layer["router"]["rank"], 0)
+            projection, = layer["matrices"]
+            self.assertEqual(projection["name"], "attn.o")
+            self.assertAlmostEqual(projection["norm_after"][0],
+                                   2 * projection["norm_before"])
+        page = read_page(self, self.path("page.html"))
+        self.assertIn("1 heads", page.text)
+        self.assertIn("mixtures of heads measured", page.text)
+
+    def test_mixtures_of_heads_without_the_factor(self):
+        receipt, heads = self.heads("--scaling", "none")
+        for layer in heads:
+            self.assertAlmostEqual(layer["output_error"], 0.5, delta=1e-6)
+        receipt, heads = self.heads("--router-init", "normal", "--router-std",
+                                    0.5)
+        self.assertEqual(receipt["promise"]["exactness"], "approximate")
+        self.assertNotIn("bound", receipt["promise"])
+        for layer in heads:
+            self.assertEqual(layer["measured"], "differs")
+
+    def test_some_heads_promise_nothing(self):
+        receipt, heads = self.heads("--attention-top-k", 1)
+        self.assertEqual(receipt["promise"]["exactness"], "none")
+        self.assertIn("heads", receipt["promise"]["condition"])
+        for layer in heads:
+            self.assertEqual(layer["top_k"], 1)
+            self.assertEqual(sum(layer["load"]), receipt["probe_tokens"])
+            self.assertGreater(layer["output_error"], 0.1)
+
     def test_sources_have_digests(self):
         receipt = self.receipt()
         self.assertEqual(len(receipt["sources"]), 1)

@@ -11,9 +11,9 @@ import tiny
 
 RECIPES = """btx deepseek-moe deepseek-v3-router drop-upcycling
 drop-upcycling-released ds-moe expert-choice from-scratch llama-moe
-llama-moe-shared llama3-moe mergekit moefication noise-upcycling
-olmoe-upcycling pesc qwen2-moe remoe skywork sparse-upcycling virtual-group
-virtual-group-exact xmoe""".split()
+llama-moe-shared llama3-moe mergekit moefication moefication-learned
+noise-upcycling olmoe-upcycling pesc qwen2-moe remoe skywork sparse-upcycling
+virtual-group virtual-group-exact xmoe""".split()
 
 # What each promises of the dense function at step 0.
 EXACT = ["sparse-upcycling", "llama3-moe", "virtual-group-exact", "skywork",
@@ -129,6 +129,14 @@ class Set(RecipeTest):
     def test_another_policy_drops_what_belonged_to_the_first(self):
         self.assertNotIn("drop", self.recipe("--recipe", "drop-upcycling",
                                              "--init", "copy"))
+
+    def test_policies_one_after_the_other(self):
+        options = self.recipe("--recipe", "virtual-group-exact", "--set",
+                              "then=drop", "--set", "drop_ratio=0.25")
+        self.assertIn("then = drop, ", options)
+        self.fails(self.upcycle("--recipe", "virtual-group-exact", "--set",
+                                "drop_ratio=0.25"),
+                   "'init' is drop or qwen2 or 'then' is drop")
 
     def test_spelling_with_dashes(self):
         self.assertIn("drop_set = independent", self.recipe(
@@ -308,7 +316,9 @@ class Edges(RecipeTest):
 
     def test_granularity_that_does_not_divide_the_width(self):
         self.fails(self.upcycle("--recipe", "virtual-group", "--set", "G=5",
-                                "--set", "T=5"), "64", "5")
+                                "--set", "T=5"), "64", "5", "take 4 or 8")
+        self.fails(self.upcycle("--recipe", "virtual-group", "--set", "G=100",
+                                "--set", "T=100"), "take 64")
 
     def test_top_k_that_is_no_multiple(self):
         self.warns(self.upcycle("--recipe", "virtual-group", "--set", "G=4",
@@ -328,10 +338,14 @@ class Edges(RecipeTest):
                     "skywork"], "experts already")
 
     def test_all_neurons_in_any_order_are_the_model(self):
-        receipt = self.json(*self.upcycle("--recipe", "moefication", "--set",
-                                          "N=4", "--set", "K=4"))
-        for layer in receipt["layers"]:
-            self.assertLessEqual(layer["output_error"], 1e-6)
+        text = self.write("t.txt", "Once upon a time. " * 30)
+        for name in ("moefication", "moefication-learned"):
+            with self.subTest(name):
+                receipt = self.json(*self.upcycle(
+                    "--recipe", name, "--set", "N=4", "--set", "K=4",
+                    "--calibration-text", text))
+                for layer in receipt["layers"]:
+                    self.assertLessEqual(layer["output_error"], 1e-6)
 
 
 class BackToDense(RecipeTest):
