@@ -176,8 +176,7 @@ static llvm::Error checkSource(const Recipe &recipe, llvm::StringRef sha256) {
          << "recipe '" << recipe.name << "' was written for the model with "
          << "SHA-256 " << recipe.sourceSha256 << ", but '" << model.path
          << "' has " << sha256
-         << "; the model changed since then, or is another one: take the "
-            "first, or write the new digest into the recipe";
+         << ": take the model as it was, or write this into the recipe";
 }
 
 /// Where the result comes from and how it is to be trained.
