@@ -372,13 +372,41 @@ Value *Emitter::loadFloats(ElementType from, Value *address, unsigned count,
     return b.CreateBitCast(b.CreateShl(bits, 16), vector(f32, count));
   }
   case ElementType::f16: {
-    Value *halves = b.CreateBitCast(loadRaw(i16, address, count, mask),
-                                    vector(b.getHalfTy(), count));
-    return b.CreateFPExt(halves, vector(f32, count));
+    Value *bits = loadRaw(i16, address, count, mask);
+    if (level == CpuLevel::Generic)
+      return widenF16(bits);
+    return b.CreateFPExt(b.CreateBitCast(bits, vector(b.getHalfTy(), count)),
+                         vector(f32, count));
   }
   default:
     llvm_unreachable("`supports` admits floats only");
   }
+}
+
+/// f16 to f32 without an instruction for it: exponent and fraction move to
+/// their places, and the exponent's bias grows by 127 - 15.
+Value *Emitter::widenF16(Value *halves) {
+  unsigned count = cast<FixedVectorType>(halves->getType())->getNumElements();
+  Type *ints = vector(i32, count), *floats = vector(f32, count);
+  auto constant = [&](uint32_t bits) { return ConstantInt::get(ints, bits); };
+  constexpr uint32_t kBias = 112u << 23, kTop = 0x7c00u << 13;
+  Value *bits = b.CreateZExt(halves, ints);
+  Value *sign = b.CreateShl(b.CreateAnd(bits, constant(0x8000)), 16);
+  Value *moved = b.CreateShl(b.CreateAnd(bits, constant(0x7fff)), 13);
+  Value *exponent = b.CreateAnd(moved, constant(kTop));
+  Value *normal = b.CreateAdd(moved, constant(kBias));
+  // Infinity and NaN have the largest exponent in either type.
+  Value *special = b.CreateAdd(normal, constant(kBias));
+  // A subnormal is the fraction of a number that is 2^-14 larger.
+  Value *shifted =
+      b.CreateBitCast(b.CreateAdd(normal, constant(1u << 23)), floats);
+  Value *subnormal =
+      b.CreateBitCast(b.CreateFSub(shifted, like(shifted, 0x1p-14)), ints);
+  Value *finite =
+      b.CreateSelect(b.CreateICmpEQ(exponent, constant(0)), subnormal, normal);
+  Value *magnitude =
+      b.CreateSelect(b.CreateICmpEQ(exponent, constant(kTop)), special, finite);
+  return b.CreateBitCast(b.CreateOr(magnitude, sign), floats);
 }
 
 /// The upper half of each f32, rounded to nearest even; NaN stays NaN.

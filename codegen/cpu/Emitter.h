@@ -123,6 +123,7 @@ public:
 private:
   void setAttributes(llvm::Function *function);
   Value *bf16Bits(Value *floats);
+  Value *widenF16(Value *halves);
 };
 
 /// The largest power of two that divides `width`, at most `limit`.

@@ -39,6 +39,11 @@ GemmCore::GemmCore(Emitter &e, const GemmTraits &traits)
     }
     slabStepBytes = int64_t(panel) * stepElements * 2;
     break;
+  case ElementType::f16:
+    inner = Inner::F16;
+    stepElements = 1;
+    slabStepBytes = int64_t(panel) * 2;
+    break;
   case ElementType::q8_0:
     inner = Inner::Q8;
     stepElements = 32;

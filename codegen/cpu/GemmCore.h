@@ -79,7 +79,7 @@ private:
   /// independent chains of additions to hide their latency.
   static constexpr unsigned kStreams = 4;
   /// How weights become operands of multiply-adds.
-  enum class Inner { F32, Bf16, Bf16Dot, Q8, Amx };
+  enum class Inner { F32, F16, Bf16, Bf16Dot, Q8, Amx };
 
   Value *rowPointer(Value *row);
   void emitPack(Value *rowBegin, Value *rows);

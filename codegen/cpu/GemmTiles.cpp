@@ -1,8 +1,9 @@
 //===- GemmTiles.cpp - the innermost loops of GEMM ------------------------===//
 //
 // A tile of sums in registers, advanced along K. What a step of K is depends
-// on the weight: one f32; a pair of bf16, multiplied as f32 or by vdpbf16ps; a
-// block of q8_0; on AMX 32 bf16, which a tile register has in a row.
+// on the weight: one f32 or f16; a pair of bf16, multiplied as f32 or by
+// vdpbf16ps; a block of q8_0; on AMX 32 bf16, which a tile register has in a
+// row.
 //
 //===----------------------------------------------------------------------===//
 
@@ -54,10 +55,15 @@ Values GemmCore::tileSteps(unsigned rows, unsigned slabs, Value *a, Value *w,
   };
   auto step = [&](Value *aStep, Value *wStep, MutableArrayRef<Value *> sums) {
     Values words;
-    for (unsigned column = 0; column < all; ++column)
-      words.push_back(e.loadRaw(inner == Inner::F32 ? e.f32 : e.i32,
-                                slabVector(wStep, column, lanes * 4), lanes,
-                                nullptr));
+    for (unsigned column = 0; column < all; ++column) {
+      if (inner == Inner::F16)
+        words.push_back(e.loadFloats(
+            ElementType::f16, slabVector(wStep, column, lanes * 2), lanes));
+      else
+        words.push_back(e.loadRaw(inner == Inner::F32 ? e.f32 : e.i32,
+                                  slabVector(wStep, column, lanes * 4), lanes,
+                                  nullptr));
+    }
     auto convert = [&](function_ref<Value *(Value *)> part, Type *type) {
       return to_vector<8>(map_range(words, [&](Value *word) -> Value * {
         return b.CreateBitCast(part(word), type);
@@ -68,6 +74,7 @@ Values GemmCore::tileSteps(unsigned rows, unsigned slabs, Value *a, Value *w,
     };
     switch (inner) {
     case Inner::F32:
+    case Inner::F16:
       multiply(sums, words,
                [&](unsigned row) { return broadcast(e.f32, rowAt(row, 0)); });
       return;
@@ -96,7 +103,8 @@ Values GemmCore::tileSteps(unsigned rows, unsigned slabs, Value *a, Value *w,
   };
   // One row waits for memory. Conversions fill the reorder window before enough
   // loads are in flight; without them the window reaches far enough.
-  bool converts = inner == Inner::Q8 || inner == Inner::Bf16;
+  bool converts =
+      inner == Inner::Q8 || inner == Inner::Bf16 || inner == Inner::F16;
   bool ahead = rows == 1 && slabs > 1 && converts;
   auto prefetch = [&](Value *from, int64_t bytes) {
     for (unsigned slab = 0; slab < slabs; ++slab)

@@ -29,6 +29,11 @@ struct CheckKind {
       return no("{0} is {1}, outside [1, {2}]", name, value, most);
     return std::nullopt;
   }
+  /// What every target widens to f32, with an instruction for it or without.
+  static bool widens(ElementType element) {
+    return element == ElementType::f32 || element == ElementType::bf16 ||
+           element == ElementType::f16;
+  }
   /// An element type that loads and stores convert.
   Reason floats(const char *name, ElementType element) const {
     if (element == ElementType::f32 || element == ElementType::bf16 ||
@@ -43,9 +48,9 @@ struct CheckKind {
          {size("n", n), size("k", k), floats("a", a), floats("out", out)})
       if (reason)
         return reason;
-    if (w != ElementType::f32 && w != ElementType::bf16 &&
-        w != ElementType::q8_0)
-      return no("w is {0}, expected f32, bf16 or q8_0", elementTypeName(w));
+    if (!widens(w) && w != ElementType::q8_0)
+      return no("w is {0}, expected f32, bf16, f16 or q8_0",
+                elementTypeName(w));
     if (w == ElementType::q8_0 && k % 32)
       return no("k is {0}, no multiple of q8_0's block of 32", k);
     return std::nullopt;
@@ -220,7 +225,11 @@ Reason CheckKind::rowOp(const RowwiseSpec &spec, size_t number) const {
   case Kind::LoadRow:
     if (Reason reason = operand("buffer", op.buffer))
       return reason;
-    return floats("operand", spec.operands[op.buffer].element);
+    if (ElementType element = spec.operands[op.buffer].element;
+        !widens(element))
+      return no("operand is {0}, expected f32, bf16 or f16",
+                elementTypeName(element));
+    return std::nullopt;
   case Kind::Add:
   case Kind::Sub:
   case Kind::Mul:

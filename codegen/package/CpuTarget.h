@@ -17,6 +17,8 @@ public:
 
   std::optional<std::string>
   unsupported(const Operation &kernel) const override;
+  bool takesWeights(ElementType weights,
+                    ElementType activations) const override;
 
 private:
   llvm::SmallVector<cpu::CpuLevel, 5> levels;

@@ -11,6 +11,8 @@
 //===----------------------------------------------------------------------===//
 #pragma once
 
+#include "ir/support/ElementType.h"
+
 #include <optional>
 #include <string>
 
@@ -26,6 +28,12 @@ public:
   /// an error; nothing where it can be compiled, which then cannot fail.
   virtual std::optional<std::string>
   unsupported(const Operation &kernel) const = 0;
+
+  /// Whether products multiply activations of one type by weights of another,
+  /// and rows of such weights can be looked up. Asked before there are kernel
+  /// ops.
+  virtual bool takesWeights(ElementType weights,
+                            ElementType activations) const = 0;
 };
 
 } // namespace moec

@@ -14,8 +14,8 @@
 
 #include "ir/core/Builder.h"
 #include "ir/core/Module.h"
-#include "ir/ops/MoeOps.h"
 #include "passes/Passes.h"
+#include "passes/lower/Matrices.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/SetVector.h"
 
@@ -65,31 +65,19 @@ private:
   }
 
   void convert(Operation &op) {
-    if (op.is(OpKind::Embedding)) {
-      if (op.operand(0).weight())
-        matrices.insert(op.operand(0).weight());
-      return;
-    }
     // Queries are multiplied with keys of the cache, which are narrow too.
     if (op.is(OpKind::Attention))
       return castInput(op);
-    unsigned weight;
-    if (op.is(OpKind::Linear) && !isRouter(op))
-      weight = 1;
-    else if (op.is(OpKind::MoeGroupedLinear))
-      weight = 3;
-    else if (op.is(OpKind::Ffn) || op.is(OpKind::MoeExperts)) {
-      auto &attrs = op.attrs<FfnAttrs>();
-      attrs.hidden = options.activations;
-      unsigned first = op.is(OpKind::Ffn) ? 1 : 3;
-      for (unsigned i = 0; i < attrs.numWeights(); ++i)
-        if (Weight *matrix = op.operand(first + i).weight())
-          matrices.insert(matrix);
-      weight = first;
-    } else
+    MatrixOperands operands = matrixOperands(op);
+    if (!operands.count || (op.is(OpKind::Linear) && isRouter(op)))
       return;
-    if (Weight *matrix = op.operand(weight).weight())
-      matrices.insert(matrix);
+    for (unsigned i = 0; i < operands.count; ++i)
+      if (Weight *matrix = op.operand(operands.first + i).weight())
+        matrices.insert(matrix);
+    if (op.is(OpKind::Embedding))
+      return;
+    if (op.is(OpKind::Ffn) || op.is(OpKind::MoeExperts))
+      op.attrs<FfnAttrs>().hidden = options.activations;
     castInput(op);
   }
 

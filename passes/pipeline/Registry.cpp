@@ -19,7 +19,7 @@ std::string moec::loweringPipeline(ElementType weights,
   // Types first: what follows joins only weights of one type.
   text += "convert-types{weights=" + elementTypeName(weights).str() +
           ",activations=" + elementTypeName(activations).str() + "}";
-  text += ",fuse-qkv";
+  text += ",narrow-weights,fuse-qkv";
   // Copies the program while it is small.
   text += ",specialize";
   text += ",expand-ffn,form-kernels";

@@ -312,7 +312,7 @@ TEST_F(CudaRun, RowwiseBodies) {
       normSpec(ElementType::f32, 200, RowOp::Kind::RmsNorm),
       normSpec(ElementType::bf16, 1100, RowOp::Kind::LayerNorm),
       fusedSpec(false), fusedSpec(true), latentSpec()};
-  // The base of x86-64 reads no f16.
+  // The base of x86-64 writes no f16.
   cpu::CpuLevel level =
       hostRuns(cpu::CpuLevel::Avx2) ? cpu::CpuLevel::Avx2 : kReference;
   for (const RowwiseSpec &spec : specs) {

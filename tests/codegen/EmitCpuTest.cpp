@@ -98,7 +98,7 @@ TEST(EmitCpu, SaysWhatIsUnsupported) {
   gemm.w = ElementType::q8_0;
   EXPECT_EQ(reason(gemm), "k is 48, no multiple of q8_0's block of 32");
   gemm.w = ElementType::q4_k;
-  EXPECT_EQ(reason(gemm), "w is q4_k, expected f32, bf16 or q8_0");
+  EXPECT_EQ(reason(gemm), "w is q4_k, expected f32, bf16, f16 or q8_0");
   gemm.w = ElementType::f32;
   gemm.out = ElementType::i32;
   EXPECT_EQ(reason(gemm), "out is i32, expected f32, bf16 or f16");

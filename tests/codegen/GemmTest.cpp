@@ -112,6 +112,8 @@ static const std::pair<ElementType, ElementType> kTypes[] = {
     {ElementType::bf16, ElementType::bf16},
     {ElementType::f32, ElementType::bf16},
     {ElementType::bf16, ElementType::f32},
+    {ElementType::f32, ElementType::f16},
+    {ElementType::bf16, ElementType::f16},
     {ElementType::f32, ElementType::q8_0},
     {ElementType::bf16, ElementType::q8_0}};
 
@@ -196,6 +198,48 @@ TEST_P(GemmTest, RowsDoNotDependOnTheBatch) {
         expected = all.copyBytes();
       }
     }
+}
+
+// Numbers of a narrower type are widened in registers, which is exact: the bits
+// are those of the same numbers in f32, which passes rely on.
+TEST_P(GemmTest, NarrowWeightsGiveTheBitsOfWideOnes) {
+  MOEC_SKIP_UNLESS_HOST_RUNS(GetParam());
+  constexpr int64_t n = 75;
+  for (ElementType w : {ElementType::bf16, ElementType::f16, ElementType::q8_0})
+    for (int64_t k : {w == ElementType::q8_0 ? 32 : 5, 96, 2048})
+      for (bool gated : {false, true}) {
+        GemmSpec spec = {.n = n, .k = k, .gated = gated};
+        Random random(5);
+        std::vector<Array> stored, widened;
+        for (int slab = 0; slab <= int(gated); ++slab) {
+          std::vector<double> values;
+          stored.push_back(randomWeights(w, n * k, 0.1, random, values));
+          Array wide(ElementType::f32, n * k);
+          for (auto [i, value] : llvm::enumerate(values))
+            wide.set(i, value);
+          widened.push_back(std::move(wide));
+        }
+        constexpr int64_t most = 140; // rows of two blocks
+        Array rows(ElementType::f32, most * k);
+        rows.fillNormal(random);
+        auto product = [&](ElementType element, std::vector<Array> &weights,
+                           int64_t m) {
+          spec.w = element;
+          const Compiled &kernel = compiled(spec, GetParam());
+          std::vector<const Array *> pointers;
+          for (const Array &weight : weights)
+            pointers.push_back(&weight);
+          Array packed = packWeights(pointers, 1, n, k, *kernel.kernel.weight);
+          Array out(ElementType::f32, m * n);
+          kernel.run({&rows, &packed, &out}, {m});
+          return out.copyBytes();
+        };
+        for (int64_t m : {int64_t(1), int64_t(2), int64_t(17), most})
+          EXPECT_EQ(product(w, stored, m),
+                    product(ElementType::f32, widened, m))
+              << elementTypeName(w).str() << " k=" << k << " m=" << m
+              << " gated=" << gated;
+      }
 }
 
 MOEC_INSTANTIATE_LEVELS(GemmTest);

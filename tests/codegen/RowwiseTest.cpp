@@ -4,11 +4,14 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "ir/support/QuantizedBlocks.h"
 #include "tests/codegen/KernelHarness.h"
 #include "tests/conformance/Tolerances.h"
 #include "llvm/ADT/STLExtras.h"
+#include "llvm/ADT/bit.h"
 
 #include <cmath>
+#include <numeric>
 
 using namespace moec;
 using namespace moec::test;
@@ -360,6 +363,32 @@ TEST_P(RowwiseTest, ConvertsBetweenElementTypes) {
 }
 
 // Rounding to bf16 is to nearest even; NaN stays NaN, infinity infinity.
+// Every target reads f16, also the base of x86-64, which has no instruction for
+// it: infinities, NaN and subnormals included.
+TEST_P(RowwiseTest, WidensEveryF16) {
+  MOEC_SKIP_UNLESS_HOST_RUNS(GetParam());
+  constexpr int64_t rows = 256, width = 256;
+  RowwiseSpec spec;
+  spec.operands = {{ElementType::f16}};
+  spec.ops = {{.kind = RowOp::Kind::Load, .buffer = 0, .width = width}};
+  spec.stores = {{0, ElementType::f32}};
+  ASSERT_EQ(cpu::supports(spec, GetParam()), std::nullopt);
+  Array x(ElementType::f16, rows * width), y(ElementType::f32, rows * width);
+  std::vector<uint16_t> all(rows * width);
+  std::iota(all.begin(), all.end(), 0);
+  x.setBytes({reinterpret_cast<const uint8_t *>(all.data()), 2 * all.size()});
+  compiled(spec, GetParam()).run({&x, &y}, {rows});
+  for (size_t bits = 0; bits < all.size(); ++bits) {
+    float expected = f16ToF32(all[bits]), got = y.getFloat(bits);
+    if (std::isnan(expected))
+      EXPECT_TRUE(std::isnan(got)) << bits;
+    else
+      EXPECT_EQ(llvm::bit_cast<uint32_t>(got),
+                llvm::bit_cast<uint32_t>(expected))
+          << bits;
+  }
+}
+
 TEST_P(RowwiseTest, RoundsToBf16AsElementTypeDoes) {
   MOEC_SKIP_UNLESS_HOST_RUNS(GetParam());
   constexpr int64_t width = 48;

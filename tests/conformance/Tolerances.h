@@ -9,7 +9,7 @@
 //
 //   kernel       element types                      tested in
 //   rowwise      f32, bf16, f16                     RowwiseTest
-//   gemm         f32, bf16 by f32, bf16, q8_0       GemmTest
+//   gemm         f32, bf16 by f32, bf16, f16, q8_0  GemmTest
 //   ragged gemm  the same, gathered, gated          GemmTest
 //   kv append    exact: one rounding to the cache   AttentionTest
 //   attention    f32, bf16, f16 q, cache and out    AttentionTest

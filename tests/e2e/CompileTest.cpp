@@ -187,6 +187,70 @@ TEST(Upcycled, CopyEqualsDenseInEveryKindOfLayer) {
   }
 }
 
+/// A decoder whose matrices have numbers of bf16. They are stored so, or, if
+/// `computed`, come out of an expression that a compiler must take for
+/// arithmetic.
+static std::unique_ptr<Module> bf16Module(const char *upcycle, bool computed) {
+  auto module = tinyModule();
+  auto cast = [](ExprRef expr, ElementType element) {
+    auto attrs = std::make_unique<ElementAttrs>();
+    attrs->element = element;
+    return llvm::cantFail(
+        Expr::make(ExprKind::Cast, {std::move(expr)}, std::move(attrs)));
+  };
+  for (auto &weight : module->weights()) {
+    if (weight->type().rank() < 2)
+      continue;
+    ExprRef expr = cast(weight->expr, ElementType::bf16);
+    expr = computed
+               ? llvm::cantFail(Expr::make(ExprKind::Scale, {expr},
+                                           std::make_unique<FactorAttrs>()))
+               : cast(expr, ElementType::f32);
+    module->redefine(weight.get(), expr);
+  }
+  if (*upcycle)
+    llvm::cantFail(upcycleModule(*module, upcycle));
+  return module;
+}
+
+// An f32 program that keeps weights as they are stored computes what it would
+// with widened ones, bit by bit.
+TEST(NarrowWeights, KeepEveryBit) {
+  std::vector<int32_t> tokens(37);
+  std::mt19937 random(3);
+  for (int32_t &token : tokens)
+    token = random() % 70;
+  for (const char *upcycle : {"", "experts=5,top_k=2,router_init=normal"}) {
+    SCOPED_TRACE(upcycle);
+    for (bool computed : {false, true}) {
+      auto module = bf16Module(upcycle, computed);
+      PassManager manager;
+      manager.add(llvm::cantFail(parsePipeline(
+          loweringPipeline(ElementType::f32, ElementType::f32), allPasses())));
+      ASSERT_FALSE(bool(manager.run(*module)));
+      for (auto &weight : module->weights())
+        if (weight->type().rank() > 1 &&
+            !llvm::StringRef(weight->name).ends_with("router"))
+          EXPECT_EQ(weight->type().element(),
+                    computed ? ElementType::f32 : ElementType::bf16)
+              << weight->name;
+    }
+    for (cpu::CpuLevel level : hostLevels()) {
+      SCOPED_TRACE(cpu::variantName(level).str());
+      auto load = [&](bool computed) {
+        return loadVariant(bf16Module(upcycle, computed), Precision::f32, level,
+                           2);
+      };
+      auto narrow = load(false), wide = load(true);
+      ASSERT_TRUE(narrow && wide);
+      for (std::vector<size_t> chunks :
+           {std::vector<size_t>{37}, {1, 1, 9, 8, 1, 17}})
+        EXPECT_EQ(runChunks(narrow, tokens, chunks),
+                  runChunks(wide, tokens, chunks));
+    }
+  }
+}
+
 // Kernels are the same program: the interpreter gives the same bits.
 TEST(Lowering, KeepsTheMeaning) {
   std::vector<int32_t> tokens{1, 5, 9, 33, 2};

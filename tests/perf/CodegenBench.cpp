@@ -178,6 +178,7 @@ static int64_t packedBytes(const cpu::WeightLayout &layout, int64_t outer,
   int64_t elements = outer * rows * k * (layout.gated ? 2 : 1);
   switch (layout.element) {
   case ElementType::bf16:
+  case ElementType::f16:
     return elements * 2;
   case ElementType::q8_0:
     return elements * 36 / 32;
@@ -320,9 +321,9 @@ static void benchAttention(CpuLevel level, ElementType element, int64_t before,
 int main(int argc, char **argv) {
   const char *filter = argc > 1 ? argv[1] : "";
   constexpr ElementType f32 = ElementType::f32, bf16 = ElementType::bf16,
-                        q8 = ElementType::q8_0;
+                        f16 = ElementType::f16, q8 = ElementType::q8_0;
   constexpr std::pair<ElementType, ElementType> types[] = {
-      {f32, f32}, {bf16, bf16}, {bf16, q8}};
+      {f32, f32}, {f32, bf16}, {f32, f16}, {bf16, bf16}, {bf16, q8}};
   for (CpuLevel level :
        {CpuLevel::Avx2, CpuLevel::Avx512, CpuLevel::Avx512Bf16}) {
     if (!hostRuns(level))

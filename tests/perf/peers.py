@@ -28,6 +28,8 @@ import gguf
 import numpy as np
 
 PREFILL, DECODE, THREADS = 512, 128, 2
+# f32 arithmetic on the file that stores bf16, for which llama.cpp needs F32.
+OF_BF16 = "f32-of-bf16"
 TYPES = {"f32": "F32", "bf16": "BF16", "q8_0": "Q8_0"}
 MATRICES = {"w1": "ffn_gate_exps", "w3": "ffn_up_exps", "w2": "ffn_down_exps"}
 
@@ -201,22 +203,27 @@ def spread(values):
 
 
 def cases_of(cases):
-    return cases or [f"{m}-{t}" for m in ("dense", "experts") for t in TYPES]
+    return cases or [f"{m}-{t}" for m in ("dense", "experts") for t in (*TYPES, OF_BF16)]
 
 
-def model_of(out, case):
-    # GGUF files of experts are llama.cpp's; moec reads the folder.
-    return out / "experts" if case.startswith("experts") else out / f"{case}.gguf"
+def models(out, case):
+    """moec's model and --dtype, and llama.cpp's model."""
+    size, kind = case.split("-", 1)
+    stored, dtype = ("bf16", "f32") if kind == OF_BF16 else (kind, kind)
+    theirs = out / f"{size}-{dtype}.gguf"
+    # The folder has what the files of experts in bf16 and q8_0 were made of.
+    folder = size == "experts" and stored != "f32"
+    return out / "experts" if folder else out / f"{size}-{stored}.gguf", dtype, theirs
 
 
 def load(out, runs, cases):
     for case in cases_of(cases):
-        kind = case.split("-")[1]
+        ours_path, kind, _ = models(out, case)
         plans = {"packed when loaded": [], "packed beforehand": ["--pack"]}
         for name, flags in plans.items():
             folder = out / name.replace(" ", "-")
             folder.mkdir(exist_ok=True)
-            answer = common.moec_json("compile", model_of(out, case), "-o", folder / f"{case}.moep", "--dtype", kind,
+            answer = common.moec_json("compile", ours_path, "-o", folder / f"{case}.moep", "--dtype", kind,
                                       "--target", "native", *flags)  # fmt: skip
             if "packed" in answer:
                 print(f"{case}: packing takes {answer['packed']['seconds']:.2f} s for {answer['packed']['bytes']} bytes")
@@ -241,15 +248,13 @@ def load(out, runs, cases):
 
 def run(out, pairs, cases):
     for case in cases_of(cases):
-        kind = case.split("-")[1]
-        path = str(out / f"{case}.gguf")
-        ours_path = model_of(out, case)
+        ours_path, kind, path = models(out, case)
         ours, theirs, last = [], [], None
         for _ in range(pairs):
             answer = common.moec_json("bench", ours_path, "--dtype", kind, "--prefill", PREFILL, "--decode", DECODE,
                                       "--threads", THREADS, "--runs", 1)  # fmt: skip
             ours.append(answer)
-            done = subprocess.run([sys.executable, __file__, "peer", path], capture_output=True, text=True)
+            done = subprocess.run([sys.executable, __file__, "peer", str(path)], capture_output=True, text=True)
             if done.returncode:
                 sys.exit(done.stderr)
             last = json.loads(done.stdout)
