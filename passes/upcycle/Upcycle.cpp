@@ -373,8 +373,14 @@ llvm::Error Upcycler::finish(Program &program,
   auto &known = module.facts;
   known[facts::kExperts] = std::to_string(options.experts);
   known[facts::kTopk] = std::to_string(routeAttrs(options).k);
-  // The whole recipe, so that what was done can be done again.
-  known["upcycle.options"] = options.str();
+  // The whole recipe, so that what was done can be done again; other layers may
+  // have been upcycled before.
+  std::string &done = known["upcycle.options"];
+  if (!done.empty()) {
+    std::string &earlier = known["upcycle.options.earlier"];
+    earlier += (earlier.empty() ? "" : " ") + done;
+  }
+  done = options.str();
   if (promise)
     known["upcycle.exactness"] =
         enumNames(promise->kind)[unsigned(promise->kind)].str();

@@ -34,9 +34,6 @@ class RecipeTest(harness.MoecTest):
     def upcycle(self, *arguments):
         return ["upcycle", self.model, "-o", self.out, *arguments]
 
-    def facts(self, path):
-        return self.json("inspect", path)["facts"]
-
 
 class Catalogue(RecipeTest):
     def test_names(self):

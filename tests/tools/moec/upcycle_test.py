@@ -106,6 +106,21 @@ class Upcycle(harness.MoecTest):
         self.assertEqual([bool(x.get("experts"))
                           for x in summary["layer_list"]], [False, True])
 
+    def test_layers_by_different_policies(self):
+        first, _ = self.upcycle("first.moe", "--layers", "1")
+        second = self.path("second.moe")
+        receipt = self.json("upcycle", first, "-o", second, "--layers", "0",
+                            "--init", "drop", "--experts", 6, "--top-k", 3)
+        self.assertEqual([x["measured"] for x in receipt["layers"]],
+                         ["differs", "equal"])
+        summary = self.json("inspect", second)
+        self.assertEqual([(x["experts"], x["top_k"])
+                          for x in summary["layer_list"]], [(6, 3), (4, 2)])
+        text = self.succeeds("dump", second)
+        self.assertIn('fact "upcycle.options" = "{init = drop', text)
+        self.assertIn('fact "upcycle.options.earlier" = '
+                      r'"{experts = 4, layers = \"1\"}"', text)
+
     def test_receipt_names_the_source(self):
         _, receipt = self.upcycle("out.moe", "--seed", 7)
         _, again = self.upcycle("out.moe", "--init", "drop")
