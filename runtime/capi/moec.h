@@ -62,7 +62,8 @@ typedef struct moec_load_options {
   const char *jit_library; /* NULL: found beside this library */
 } moec_load_options;
 
-/* Loads a plan with its weights. `options` may be NULL. */
+/* Loads a plan with its weights. `options` may be NULL. Weights that have to be
+ * computed must have been packed by `moec compile --pack`. */
 MOEC_API moec_status moec_model_load(const char *path,
                                      const moec_load_options *options,
                                      moec_model **model);

@@ -36,7 +36,8 @@ llvm::Expected<HostTensor> FileWeightProvider::get(const Plan &plan,
   if (!weight.sources() || weight.sources()->size() == 0) {
     if (!materializer)
       return error(place) << "has no source file, and nothing was given that "
-                             "materialises it";
+                             "materialises it; a plan of 'moec compile --pack' "
+                             "brings all of its weights";
     llvm::Expected<HostTensor> made = materializer(name);
     if (!made)
       return withNote(made.takeError(), place, "while materialising it");

@@ -27,8 +27,10 @@ class Pack(harness.MoecTest):
 
     def experts(self, name, *flags):
         out = self.path(name)
-        self.succeeds("upcycle", self.model, "-o", out, "--experts", 3,
-                      "--top-k", 2, "--probe", "", *flags)
+        if "--experts" not in flags:
+            flags += ("--experts", 3)
+        self.succeeds("upcycle", self.model, "-o", out, "--top-k", 2,
+                      "--probe", "", *flags)
         return out
 
     def compile(self, model, name, *flags):
@@ -66,6 +68,20 @@ class Pack(harness.MoecTest):
                     loaded, packed = self.pair(model, "--dtype", dtype)
                     self.assertEqual(self.answers(loaded),
                                      self.answers(packed))
+
+    def test_weights_across_windows(self):
+        """More than is packed at a time, in strips that no window ends with;
+        computed experts and stored ones."""
+        self.model = tiny.write_hf(self.path("large"), dict(
+            tiny.MODEL, hidden=256, ffn=1000, heads=8, kv_heads=4))
+        for init in ("drop", "copy"):
+            with self.subTest(init):
+                sparse = self.experts("large.moe", "--init", init, "--experts",
+                                      8)
+                loaded, packed = self.pair(sparse, "--target", "native")
+                self.assertGreater(os.path.getsize(packed + ".weights"),
+                                   2 * 16 * 2 ** 20)
+                self.assertEqual(self.answers(loaded), self.answers(packed))
 
     def test_ungated_experts(self):
         def relu(config):
