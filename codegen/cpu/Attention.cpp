@@ -85,6 +85,7 @@ private:
 bool takesPairs(const Emitter &e, const AttentionSpec &spec) {
   return e.level >= CpuLevel::Avx512Bf16 && spec.q == ElementType::bf16 &&
          spec.cache == ElementType::bf16 && spec.headDim % 2 == 0 &&
+         spec.scale > 0 && // so that the largest score stays the largest
          SmallProduct::fitsPairs(spec.valueWidth()) &&
          SmallProduct::fitsPairs(spec.blockSize);
 }
@@ -166,15 +167,12 @@ void AttentionEmitter::emitSoftmax(Value *row, Value *begin, Value *end) {
   Value *stats = rowAt(statsOffset, row, 8);
   Value *oldMaximum = e.load(e.f32, stats);
   Value *first = b.CreateAnd(begin, e.index(-int64_t(lanes)));
-  auto mask = [&](Value *slot) {
-    Value *from = e.max(b.CreateSub(begin, slot), e.index(0));
-    return b.CreateAnd(b.CreateNot(e.laneMask(from, lanes)),
-                       e.laneMask(b.CreateSub(end, slot), lanes));
-  };
   auto scoresAt = [&](Value *slot) { return e.element(scoreRow, slot, 4); };
   auto load = [&](Value *slot) {
     return e.loadRaw(e.f32, scoresAt(slot), lanes, nullptr);
   };
+  double inf = std::numeric_limits<double>::infinity();
+  Value *least = e.splat(-inf, lanes);
   // NaN is not larger than anything: it shows in the sum.
   auto larger = [&](Value *most, Value *x) {
     return b.CreateSelect(b.CreateFCmpOGT(x, most), x, most);
@@ -183,42 +181,61 @@ void AttentionEmitter::emitSoftmax(Value *row, Value *begin, Value *end) {
     x = emitTanh(e, b.CreateFMul(x, e.splat(1 / spec.softcap, lanes)));
     return b.CreateFMul(x, e.splat(spec.softcap, lanes));
   };
-  double inf = std::numeric_limits<double>::infinity();
-  Value *least = e.splat(-inf, lanes);
-  // Slots that the row does not see get a score of -infinity.
+  if (spec.softcap)
+    e.loop(first, end, lanes, [&](Value *slot) {
+      Value *x = load(slot);
+      if (pairs)
+        x = b.CreateFMul(x, e.splat(spec.scale, lanes));
+      e.store(capped(x), scoresAt(slot));
+    });
+  // Slots that the row does not see get a score of -infinity: they are in the
+  // vectors at either end.
+  Value *last = b.CreateAnd(e.add(end, -1), e.index(-int64_t(lanes)));
+  e.store(b.CreateSelect(e.laneMask(b.CreateSub(end, last), lanes), load(last),
+                         least),
+          scoresAt(last));
+  if (spec.window)
+    e.store(b.CreateSelect(e.laneMask(b.CreateSub(begin, first), lanes), least,
+                           load(first)),
+            scoresAt(first));
   Value *most = e.loop(first, end, lanes, {least},
                        [&](Value *slot, ArrayRef<Value *> most) -> Values {
-                         Value *x = load(slot);
-                         if (pairs)
-                           x = b.CreateFMul(x, e.splat(spec.scale, lanes));
-                         if (spec.softcap)
-                           x = capped(x);
-                         x = b.CreateSelect(mask(slot), x, least);
-                         e.store(x, scoresAt(slot));
-                         return {larger(most[0], x)};
+                         return {larger(most[0], load(slot))};
                        })[0];
-  Value *maximum = larger(oldMaximum, e.maxLanes(most));
+  // Powers of 2 of scaled scores where they are rounded to bf16 anyway.
+  double factor = 1;
+  if (pairs)
+    factor = (spec.softcap ? 1 : spec.scale) * 1.44269504088896341;
+  auto power = [&](Value *x) {
+    return pairs ? emitShortExp2(e, x) : emitExp(e, x);
+  };
+  Value *chunkMaximum = e.maxLanesNoNan(most);
+  if (pairs)
+    chunkMaximum = b.CreateFMul(chunkMaximum, ConstantFP::get(e.f32, factor));
+  Value *maximum = larger(oldMaximum, chunkMaximum);
   Value *top = e.splat(maximum, lanes);
   Value *powers = pairs ? rowAt(powersOffset, row, powersStride) : nullptr;
-  Value *sums = e.loop(first, end, lanes, {e.splat(0.0, lanes)},
-                       [&](Value *slot, ArrayRef<Value *> sum) -> Values {
-                         Value *x = load(slot);
-                         Value *power = emitExp(e, b.CreateFSub(x, top));
-                         power = b.CreateSelect(b.CreateFCmpUNE(x, least),
-                                                power, e.splat(0.0, lanes));
-                         e.store(power, scoresAt(slot));
-                         if (pairs)
-                           e.storeFloats(ElementType::bf16, power,
-                                         e.element(powers, slot, 2));
-                         return {b.CreateFAdd(sum[0], power)};
-                       })[0];
+  Value *sums = e.loop(
+      first, end, lanes, {e.splat(0.0, lanes)},
+      [&](Value *slot, ArrayRef<Value *> sum) -> Values {
+        Value *x = load(slot);
+        Value *below = pairs
+                           ? e.fma(x, e.splat(factor, lanes), b.CreateFNeg(top))
+                           : b.CreateFSub(x, top);
+        Value *y = b.CreateSelect(b.CreateFCmpUNE(x, least), power(below),
+                                  e.splat(0.0, lanes));
+        e.store(y, scoresAt(slot));
+        if (pairs)
+          e.storeFloats(ElementType::bf16, y, e.element(powers, slot, 2));
+        return {b.CreateFAdd(sum[0], y)};
+      })[0];
   Value *oldSum = e.load(e.f32, e.offset(stats, 4));
   // Where the maximum stays, the factor is exactly 1.
   Value *scaledSum = e.ifElse(
       b.CreateFCmpOGT(maximum, oldMaximum),
       [&]() -> Values {
         Value *alpha =
-            emitExp(e, e.splat(b.CreateFSub(oldMaximum, maximum), e.lanes));
+            power(e.splat(b.CreateFSub(oldMaximum, maximum), e.lanes));
         Value *accumulator = rowAt(sumOffset, row, sumStride);
         e.columns(valueDim, [&](Value *column, Value *mask) {
           Value *at = e.element(accumulator, column, 4);

@@ -429,17 +429,21 @@ Value *Emitter::bf16Bits(Value *floats) {
                        vector(i16, count));
 }
 
-void Emitter::storeFloats(ElementType to, Value *floats, Value *address,
-                          Value *mask) {
-  Value *raw = floats;
+Value *Emitter::encode(ElementType to, Value *floats) {
   unsigned count = cast<FixedVectorType>(floats->getType())->getNumElements();
   if (to == ElementType::bf16)
-    raw = bf16Bits(floats);
-  else if (to == ElementType::f16)
-    raw = b.CreateBitCast(b.CreateFPTrunc(floats, vector(b.getHalfTy(), count)),
-                          vector(i16, count));
-  else
-    assert(to == ElementType::f32 && "`supports` admits floats only");
+    return bf16Bits(floats);
+  if (to == ElementType::f16)
+    return b.CreateBitCast(
+        b.CreateFPTrunc(floats, vector(b.getHalfTy(), count)),
+        vector(i16, count));
+  assert(to == ElementType::f32 && "`supports` admits floats only");
+  return floats;
+}
+
+void Emitter::storeFloats(ElementType to, Value *floats, Value *address,
+                          Value *mask) {
+  Value *raw = encode(to, floats);
   Align align(raw->getType()->getScalarSizeInBits() / 8);
   if (mask)
     b.CreateMaskedStore(raw, address, align, mask);
@@ -508,6 +512,12 @@ Value *Emitter::sumLanes(Value *vector) {
 Value *Emitter::maxLanes(Value *vector) {
   return halve(*this, vector,
                [&](Value *x, Value *y) { return maxNumber(x, y); });
+}
+
+Value *Emitter::maxLanesNoNan(Value *vector) {
+  return halve(*this, vector, [&](Value *x, Value *y) {
+    return b.CreateSelect(b.CreateFCmpOGT(x, y), x, y);
+  });
 }
 
 Values Emitter::columns(

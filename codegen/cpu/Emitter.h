@@ -98,6 +98,8 @@ public:
   Value *loadRaw(llvm::Type *of, Value *address, unsigned count, Value *mask);
   Value *loadFloats(ElementType from, Value *address, unsigned count,
                     Value *mask = nullptr);
+  /// As they are stored: f32, or the bits of narrower types as i16.
+  Value *encode(ElementType to, Value *floats);
   void storeFloats(ElementType to, Value *floats, Value *address,
                    Value *mask = nullptr);
   Value *loadFloat(ElementType from, Value *address);
@@ -108,6 +110,8 @@ public:
   /// Sums or maximum over lanes, halving the vector: a fixed tree.
   Value *sumLanes(Value *vector);
   Value *maxLanes(Value *vector);
+  /// The same in an instruction a halving, where no lane is NaN.
+  Value *maxLanesNoNan(Value *vector);
   /// Larger of two, NaN only if both are.
   Value *maxNumber(Value *x, Value *y);
 

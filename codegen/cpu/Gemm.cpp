@@ -1,8 +1,11 @@
 //===- Gemm.cpp - dense GEMM ----------------------------------------------===//
 //
-// A task is a block of rows times a few panels; panels vary fastest, so a
-// thread's range of tasks shares one block of rows and, for one row, streams
-// consecutive panels. See GemmCore.h for the block.
+// A task is a block of rows times a few panels. As many blocks as an L2 holds,
+// and at most half of them, form a group; within a group blocks vary fastest,
+// so a thread's range of tasks reads each of its panels once for all of them.
+// A few threads then work on rows of their own, in every product and between
+// products. The panels of a single block are taken together: one row streams
+// them. See GemmCore.h for the block.
 //
 //===----------------------------------------------------------------------===//
 
@@ -51,16 +54,27 @@ void cpu::emitGemm(Emitter &e, const kernel::GemmSpec &spec,
   core.emitBegin();
   Value *rows = e.extent(0);
   Value *perBlock = e.index(tasksPerBlock);
+  Value *blocks = e.ceilDiv(rows, rowsPerTask);
+  Value *groupBlocks = e.max(
+      e.min(e.ceilDiv(blocks, 2), e.index(core.blocksPerGroup())), e.index(1));
   e.whileLoop(
       {e.taskBegin},
       [&](ArrayRef<Value *> task) {
         return e.b.CreateICmpSLT(task[0], e.taskEnd);
       },
       [&](ArrayRef<Value *> task) -> Values {
-        Value *block = e.b.CreateUDiv(task[0], perBlock);
-        Value *first = e.b.CreateURem(task[0], perBlock);
-        Value *count = e.min(e.b.CreateSub(perBlock, first),
-                             e.b.CreateSub(e.taskEnd, task[0]));
+        Value *perGroup = e.b.CreateMul(perBlock, groupBlocks);
+        Value *firstBlock =
+            e.b.CreateMul(e.b.CreateUDiv(task[0], perGroup), groupBlocks);
+        Value *inGroup = e.b.CreateURem(task[0], perGroup);
+        Value *together = e.min(e.b.CreateSub(blocks, firstBlock), groupBlocks);
+        Value *first = e.b.CreateUDiv(inGroup, together);
+        Value *block =
+            e.b.CreateAdd(firstBlock, e.b.CreateURem(inGroup, together));
+        Value *isSingle = e.b.CreateICmpEQ(together, e.index(1));
+        Value *panelTasks = e.min(e.b.CreateSub(perBlock, first),
+                                  e.b.CreateSub(e.taskEnd, task[0]));
+        Value *count = e.b.CreateSelect(isSingle, panelTasks, e.index(1));
         Value *rowBegin = e.mul(block, rowsPerTask);
         Value *panelEnd = e.min(e.mul(e.b.CreateAdd(first, count), perTask),
                                 e.index(core.panels()));

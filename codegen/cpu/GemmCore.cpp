@@ -19,6 +19,8 @@ static constexpr int64_t kChunkBytes = 52 << 10;
 /// more bytes than an L2 has.
 static constexpr int64_t kBlockRows = 132;
 static constexpr int64_t kBlockBytes = 2 << 20;
+/// What rows may take of an L2 of 1 MiB.
+static constexpr int64_t kGroupBytes = 896 << 10;
 
 GemmCore::GemmCore(Emitter &e, const GemmTraits &traits)
     : e(e), traits(traits) {
@@ -95,6 +97,13 @@ int64_t GemmCore::panelsPerTask() const {
   return std::max<int64_t>(1, std::min(worthwhile, panelCount / 24));
 }
 
+int64_t GemmCore::blocksPerGroup() const {
+  // Rows that are copied first are copied once for all panels of a task range.
+  if (packs)
+    return 1;
+  return std::max<int64_t>(1, kGroupBytes / (rowsPerBlock * rowStride));
+}
+
 uint64_t GemmCore::scratchBytes() const {
   return tileOffset + tileStride * std::max(kStreams, slabsPerPanel);
 }
@@ -133,6 +142,15 @@ void GemmCore::emitPack(Value *rowBegin, Value *rows) {
 
 //===- Blocks -------------------------------------------------------------===//
 
+/// Where the tile of rows from `row` on prefetches from: tiles share the chunk
+/// at `next` by a line for every two steps that each computes.
+Value *GemmCore::nextWeights(Value *next, Value *row, Value *count) {
+  Value *tile = e.b.CreateUDiv(row, e.index(tileRows[0]));
+  Value *at = e.b.CreateMul(tile, e.mul(count, kPrefetchPerStep));
+  Value *end = e.mul(count, slabStepBytes - kPrefetchPerStep);
+  return e.element(next, e.min(at, end), 1);
+}
+
 void GemmCore::emitOneRow(Value *rowBegin, Value *panelBegin, Value *panelEnd,
                           Value *weights, Value *expert) {
   Value *a = e.scratch;
@@ -156,8 +174,8 @@ void GemmCore::emitOneRow(Value *rowBegin, Value *panelBegin, Value *panelEnd,
     e.loop(panelBegin, end, together,
            [&, slabs = slabs, function = function](Value *first) {
              clear(slabs);
-             e.call(function, {a, e.element(weights, first, panelBytes), tile,
-                               e.index(steps)});
+             Value *w = e.element(weights, first, panelBytes);
+             e.call(function, {a, w, tile, e.index(steps), w});
              for (unsigned i = 0; i < together; ++i)
                e.call(epilogue,
                       {e.offset(tile, i * slabsPerPanel * tileStride),
@@ -215,6 +233,16 @@ void GemmCore::emitManyRows(Value *rowBegin, Value *rows, Value *panelBegin,
       Value *groupChunk = e.element(groupWeights, step, slabStepBytes);
       forSlabs([&](Value *slab, Value *slabTile) {
         Value *wChunk = e.element(groupChunk, slab, slabBytes);
+        // The chunk after this one: of the next slab, or the first slab's next
+        // chunk, or what follows the group.
+        Value *isLastSlab = e.b.CreateICmpEQ(e.add(slab, 1), slabs);
+        Value *isLastChunk = e.b.CreateICmpEQ(e.add(chunk, 1), chunks);
+        Value *next = e.b.CreateSelect(
+            isLastSlab,
+            e.b.CreateSelect(isLastChunk,
+                             e.element(groupWeights, slabs, slabBytes),
+                             e.element(groupChunk, count, slabStepBytes)),
+            e.offset(wChunk, slabBytes));
         Value *row = e.index(0);
         for (auto [size, function] : zip_equal(tileRows, tiles)) {
           Value *left = e.b.CreateSub(computed, row);
@@ -222,7 +250,8 @@ void GemmCore::emitManyRows(Value *rowBegin, Value *rows, Value *panelBegin,
               row, e.mul(e.b.CreateUDiv(left, e.index(size)), size));
           e.loop(row, end, size, [&](Value *at) {
             e.call(function, {e.element(aChunk, at, rowStride), wChunk,
-                              e.element(slabTile, at, rowBytes), count});
+                              e.element(slabTile, at, rowBytes), count,
+                              nextWeights(next, at, count)});
           });
           row = end;
         }

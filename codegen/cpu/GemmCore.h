@@ -69,6 +69,9 @@ public:
 
   int64_t panels() const { return panelCount; }
   int64_t blockRows() const { return rowsPerBlock; }
+  /// Blocks whose rows are worth taking in turn for each panel: what an L2
+  /// holds.
+  int64_t blocksPerGroup() const;
   /// Panels of a task, so that a task reads enough to pay for its start while
   /// many threads still find work.
   int64_t panelsPerTask() const;
@@ -78,6 +81,9 @@ private:
   /// Slabs that one row reads at once: streams for the memory system, and
   /// independent chains of additions to hide their latency.
   static constexpr unsigned kStreams = 4;
+  /// Bytes of the weights to come that a tile of rows asks for in a step: a
+  /// line for two steps.
+  static constexpr int64_t kPrefetchPerStep = 32;
   /// How weights become operands of multiply-adds.
   enum class Inner { F32, F16, Bf16, Bf16Dot, Q8, Amx };
 
@@ -86,7 +92,8 @@ private:
   llvm::Function *defineTile(unsigned rows, unsigned slabs);
   llvm::Function *defineAmxTile(unsigned rows);
   Values tileSteps(unsigned rows, unsigned slabs, Value *a, Value *w,
-                   Value *steps, Values sums);
+                   Value *steps, Value *next, Values sums);
+  Value *nextWeights(Value *next, Value *row, Value *count);
   void emitOneRow(Value *rowBegin, Value *panelBegin, Value *panelEnd,
                   Value *weights, Value *expert);
   void emitManyRows(Value *rowBegin, Value *rows, Value *panelBegin,

@@ -20,9 +20,10 @@ using namespace moec::cpu;
 /// How far ahead of its loads a single row asks for each stream.
 static constexpr int64_t kPrefetch = 3 << 10;
 
-/// Advances `sums` [slab][row][vector] by `count` steps of K.
+/// Advances `sums` [slab][row][vector] by `count` steps of K. Several rows ask
+/// for kPrefetchPerStep bytes a step from `next` on.
 Values GemmCore::tileSteps(unsigned rows, unsigned slabs, Value *a, Value *w,
-                           Value *count, Values sums) {
+                           Value *count, Value *next, Values sums) {
   IRBuilder<> &b = e.b;
   unsigned lanes = e.lanes;
   Type *ints = e.vector(e.i32, lanes);
@@ -106,12 +107,15 @@ Values GemmCore::tileSteps(unsigned rows, unsigned slabs, Value *a, Value *w,
   bool converts =
       inner == Inner::Q8 || inner == Inner::Bf16 || inner == Inner::F16;
   bool ahead = rows == 1 && slabs > 1 && converts;
+  // To L1 (locality 3) or L2 (2).
+  auto prefetchLine = [&](Value *at, int locality) {
+    b.CreateIntrinsic(Intrinsic::prefetch, {e.ptr},
+                      {at, b.getInt32(0), b.getInt32(locality), b.getInt32(1)});
+  };
   auto prefetch = [&](Value *from, int64_t bytes) {
     for (unsigned slab = 0; slab < slabs; ++slab)
       for (int64_t line = 0; line < bytes; line += 64)
-        b.CreateIntrinsic(Intrinsic::prefetch, {e.ptr},
-                          {e.offset(from, slab * slabBytes + kPrefetch + line),
-                           b.getInt32(0), b.getInt32(3), b.getInt32(1)});
+        prefetchLine(e.offset(from, slab * slabBytes + kPrefetch + line), 3);
   };
   // A block of 32: scales, then 32 rows of int8, each scaled in registers.
   auto blockOf32 = [&](Value *aStep, Value *wStep, ArrayRef<Value *> before) {
@@ -168,6 +172,8 @@ Values GemmCore::tileSteps(unsigned rows, unsigned slabs, Value *a, Value *w,
                   Value *wStep = e.element(w, number, slabStepBytes);
                   if (ahead)
                     prefetch(wStep, unroll * slabStepBytes);
+                  if (rows > 1)
+                    prefetchLine(e.element(next, number, kPrefetchPerStep), 2);
                   for (int64_t u = 0; u < unroll; ++u)
                     step(e.offset(aStep, u * aStepBytes),
                          e.offset(wStep, u * slabStepBytes), sums);
@@ -176,11 +182,13 @@ Values GemmCore::tileSteps(unsigned rows, unsigned slabs, Value *a, Value *w,
   return e.loop(whole, count, 1, sums, oneStep);
 }
 
-/// tile[slab][row] += A[row] * W[slab], for `count` steps: (a, w, tile, count).
+/// tile[slab][row] += A[row] * W[slab], for `count` steps: (a, w, tile, count,
+/// the weights to come).
 Function *GemmCore::defineTile(unsigned rows, unsigned slabs) {
   std::string name = ("tile" + Twine(rows) + "x" + Twine(slabs * panel)).str();
   return e.define(
-      name, {e.ptr, e.ptr, e.ptr, e.i64}, [&](ArrayRef<Value *> arguments) {
+      name, {e.ptr, e.ptr, e.ptr, e.i64, e.ptr},
+      [&](ArrayRef<Value *> arguments) {
         Value *tile = arguments[2];
         SmallVector<Value *, 24> places;
         Values sums;
@@ -192,7 +200,7 @@ Function *GemmCore::defineTile(unsigned rows, unsigned slabs) {
         for (Value *place : places)
           sums.push_back(e.loadRaw(e.f32, place, e.lanes, nullptr));
         sums = tileSteps(rows, slabs, arguments[0], arguments[1], arguments[3],
-                         sums);
+                         arguments[4], sums);
         for (auto [place, sum] : zip_equal(places, sums))
           e.store(sum, place);
       });
@@ -203,7 +211,8 @@ Function *GemmCore::defineTile(unsigned rows, unsigned slabs) {
 Function *GemmCore::defineAmxTile(unsigned rows) {
   std::string name = ("amx" + Twine(rows)).str();
   return e.define(
-      name, {e.ptr, e.ptr, e.ptr, e.i64}, [&](ArrayRef<Value *> arguments) {
+      name, {e.ptr, e.ptr, e.ptr, e.i64, e.ptr},
+      [&](ArrayRef<Value *> arguments) {
         IRBuilder<> &b = e.b;
         unsigned down = rows / 16, across = panel / 16;
         int64_t sumStride = int64_t(panel) * 4;

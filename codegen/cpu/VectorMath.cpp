@@ -70,6 +70,21 @@ Value *cpu::emitExp(Emitter &e, Value *x) {
                       power(b.CreateSub(whole, half)));
 }
 
+Value *cpu::emitShortExp2(Emitter &e, Value *x) {
+  IRBuilder<> &b = e.b;
+  assert(e.level >= CpuLevel::Avx512 && x->getType() == e.vector(e.f32, 16));
+  // Keeps -infinity out of the subtraction; the comparison keeps NaN.
+  Value *low = e.like(x, -160);
+  x = b.CreateSelect(b.CreateFCmpOLT(x, low), low, x);
+  Value *n = b.CreateUnaryIntrinsic(Intrinsic::rint, x);
+  Value *p = horner(
+      e, b.CreateFSub(x, n),
+      {1, 6.931241952e-01, 2.402409934e-01, 5.590643210e-02, 9.582846850e-03});
+  return b.CreateIntrinsic(
+      Intrinsic::x86_avx512_mask_scalef_ps_512, {},
+      {p, n, p, b.getInt16(-1), b.getInt32(/*current rounding=*/4)});
+}
+
 Value *cpu::emitSigmoid(Emitter &e, Value *x) {
   Value *one = e.like(x, 1);
   Value *denominator = e.b.CreateFAdd(one, emitExp(e, e.b.CreateFNeg(x)));

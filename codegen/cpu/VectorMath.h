@@ -15,6 +15,9 @@ namespace moec::cpu {
 
 /// Gradual underflow below -87, infinity above 88.7.
 Value *emitExp(Emitter &e, Value *x);
+/// 2^x for x <= 0, to 3e-6 of it: what is rounded to bf16 next. 0 below -149;
+/// exactly 1 at 0. Needs CpuLevel::Avx512 and 16 lanes.
+Value *emitShortExp2(Emitter &e, Value *x);
 Value *emitSigmoid(Emitter &e, Value *x);
 Value *emitTanh(Emitter &e, Value *x);
 /// Absolute error below 2e-7.

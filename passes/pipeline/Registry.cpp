@@ -22,6 +22,6 @@ std::string moec::loweringPipeline(ElementType weights,
   text += ",narrow-weights,fuse-qkv";
   // Copies the program while it is small.
   text += ",specialize";
-  text += ",expand-ffn,form-kernels";
+  text += ",hoist-gather,expand-ffn,form-kernels";
   return text;
 }

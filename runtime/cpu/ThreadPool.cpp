@@ -53,6 +53,7 @@ ThreadPool::ThreadPool(unsigned threads, bool pin) {
   // Spinning pays while every thread has a processor of its own: about 50
   // microseconds, longer than what lies between two launches.
   spins = threads <= processors.size() ? 2000 : 0;
+  shares = std::make_unique<Share[]>(threads);
   for (unsigned i = 1; i < threads; ++i) {
     workers.emplace_back([this, i] { work(i); });
     if (pin && threads <= processors.size()) {
@@ -88,19 +89,29 @@ void ThreadPool::run(int64_t count, Body function, void *argument) {
     function(argument, 0, 0, count);
     return;
   }
-  uint64_t job = (claim.load(std::memory_order_relaxed) >> kTaskBits) + 1;
+  uint64_t job =
+      (shares[0].claim.load(std::memory_order_relaxed) >> kTaskBits) + 1;
   // Any claim on the last job has failed or ended, so these may change; a
-  // worker that still holds its word fails to claim on the new one.
-  claim.store(job << kTaskBits | kTaskMask, std::memory_order_relaxed);
+  // worker that still holds a word of it fails to claim on the new one.
+  for (unsigned i = 0; i < threads(); ++i)
+    shares[i].claim.store(job << kTaskBits | kTaskMask,
+                          std::memory_order_relaxed);
   std::atomic_thread_fence(std::memory_order_seq_cst);
   body.store(function, std::memory_order_relaxed);
   context.store(argument, std::memory_order_relaxed);
   tasks.store(count, std::memory_order_relaxed);
   ended.store(0, std::memory_order_relaxed);
-  uint64_t word = (job + 1) << kTaskBits;
-  claim.store(word, std::memory_order_release);
+  int64_t each = count / threads(), more = count % threads();
+  auto firstOf = [&](int64_t thread) {
+    return each * thread + std::min(thread, more);
+  };
+  for (unsigned i = 0; i < threads(); ++i)
+    shares[i].end.store(firstOf(i + 1), std::memory_order_relaxed);
+  for (unsigned i = 0; i < threads(); ++i)
+    shares[i].claim.store((job + 1) << kTaskBits | uint64_t(firstOf(i)),
+                          std::memory_order_release);
   wakeWorkers();
-  runClaims(0, word);
+  runClaims(0);
 
   for (unsigned i = 0; ended.load(std::memory_order_acquire) != count; ++i) {
     if (i < spins) {
@@ -114,21 +125,30 @@ void ThreadPool::run(int64_t count, Body function, void *argument) {
   }
 }
 
-void ThreadPool::runClaims(unsigned thread, uint64_t word) {
+void ThreadPool::runClaims(unsigned thread) {
+  for (unsigned i = 0; i < threads(); ++i)
+    runShare(thread, (thread + i) % threads());
+}
+
+void ThreadPool::runShare(unsigned thread, unsigned owner) {
+  Share &share = shares[owner];
+  uint64_t word = share.claim.load(std::memory_order_acquire);
   for (;;) {
     Body function = body.load(std::memory_order_acquire);
     void *argument = context.load(std::memory_order_acquire);
     int64_t count = tasks.load(std::memory_order_acquire);
-    int64_t begin = int64_t(word & kTaskMask);
-    if (begin >= count)
+    int64_t left =
+        share.end.load(std::memory_order_acquire) - int64_t(word & kTaskMask);
+    if (left <= 0)
       return;
-    // Half of a fair share of what is left: few claims, and small ones at the
-    // end, where threads must finish together.
-    int64_t share = (count - begin) / (2 * int64_t(threads()));
-    int64_t end = std::min(count, begin + std::max<int64_t>(share, 1));
+    // Half of what is left, or of what is fair: few claims, and small ones at
+    // the end, where threads must finish together.
+    int64_t parts = thread == owner ? 2 : 2 * int64_t(threads());
+    int64_t begin = int64_t(word & kTaskMask);
+    int64_t end = begin + std::max<int64_t>(left / parts, 1);
     uint64_t next = (word & ~kTaskMask) | uint64_t(end);
-    if (!claim.compare_exchange_weak(word, next, std::memory_order_acq_rel,
-                                     std::memory_order_acquire))
+    if (!share.claim.compare_exchange_weak(
+            word, next, std::memory_order_acq_rel, std::memory_order_acquire))
       continue;
     function(argument, thread, begin, end);
     if (ended.fetch_add(end - begin) + (end - begin) == count &&
@@ -136,7 +156,7 @@ void ThreadPool::runClaims(unsigned thread, uint64_t word) {
       callerSleeps.store(0);
       futexWake(callerSleeps, 1);
     }
-    word = claim.load(std::memory_order_acquire);
+    word = share.claim.load(std::memory_order_acquire);
   }
 }
 
@@ -156,6 +176,6 @@ void ThreadPool::work(unsigned thread) {
       continue;
     }
     seen = now;
-    runClaims(thread, claim.load(std::memory_order_acquire));
+    runClaims(thread);
   }
 }

@@ -1,11 +1,13 @@
 //===- ThreadPool.h - the threads that run launches -----------------------===//
 //
 // A decode step has hundreds of launches of a few microseconds each, so the
-// pool is made for latency. A job is published by one atomic word that holds
-// its number and the next task; threads claim ranges of tasks from it, large
-// ones first. A thread that comes late, because the system ran something else,
-// finds nothing left and delays nobody. Idle threads spin for a moment, then
-// sleep.
+// pool is made for latency. Every thread has a share of a job's tasks: the same
+// part of each job, so that what one launch leaves in a processor's cache the
+// next one finds there. A share is published by an atomic word that holds the
+// job's number and the next task; its thread claims ranges from it, large ones
+// first, and then from the shares of others. A thread that comes late, because
+// the system ran something else, finds nothing left and delays nobody. Idle
+// threads spin for a moment, then sleep.
 //
 // The split of tasks depends on timing; results do not, since tasks of a
 // launch are independent (runtime/schema/KernelAbi.h).
@@ -58,20 +60,26 @@ public:
 
 private:
   void work(unsigned thread);
-  void runClaims(unsigned thread, uint64_t word);
+  void runClaims(unsigned thread);
+  void runShare(unsigned thread, unsigned owner);
   void wakeWorkers();
 
   static constexpr unsigned kTaskBits = 32;
   static constexpr uint64_t kTaskMask = (uint64_t(1) << kTaskBits) - 1;
 
-  // The job. Written by the caller before `claim` is; a worker that reads a
-  // newer job's fields with an older word fails to claim.
+  // The job. Written by the caller before `Share::claim` is; a worker that
+  // reads a newer job's fields with an older word fails to claim.
   std::atomic<Body> body{nullptr};
   std::atomic<void *> context{nullptr};
   std::atomic<int64_t> tasks{0};
 
-  /// Job number (upper half) and next task (lower half).
-  alignas(64) std::atomic<uint64_t> claim{0};
+  struct alignas(64) Share {
+    /// Job number (upper half) and next task (lower half).
+    std::atomic<uint64_t> claim{0};
+    std::atomic<int64_t> end{0};
+  };
+  /// By thread.
+  std::unique_ptr<Share[]> shares;
   /// Tasks of the job that have ended.
   alignas(64) std::atomic<int64_t> ended{0};
   /// Changes with every job and at the end; what sleepers wait on.

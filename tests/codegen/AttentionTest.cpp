@@ -279,19 +279,26 @@ TEST_P(AttentionTest, AppendsKeysAndValuesInPlace) {
   for (bool key : {false, true})
     for (ElementType x : {ElementType::f32, ElementType::bf16})
       for (ElementType cacheElement : {ElementType::f32, ElementType::bf16})
-        for (int64_t headDim : {8, 20, 64}) {
+        for (auto [headDim, blockSize] : {std::pair<int64_t, int64_t>(8, 16),
+                                          {20, 16},
+                                          {64, 16},
+                                          {32, 32},
+                                          {64, 64}}) {
           KvAppendSpec spec = {.key = key,
                                .heads = 3,
                                .headDim = headDim,
-                               .blockSize = 16,
+                               .blockSize = blockSize,
                                .x = x,
                                .cache = cacheElement};
           ASSERT_EQ(cpu::supports(spec, GetParam()), std::nullopt);
-          Batch batch({{0, 5}, {30, 0}, {17, 33}, {15, 1}}, 16);
+          // Some sequences fill cache lines of slots, from tokens on that begin
+          // anywhere in a task; others never do.
+          Batch batch({{0, 5}, {30, 0}, {17, 33}, {15, 1}, {32, 69}, {0, 32}},
+                      blockSize);
           Random random(10);
           Array rows(x, batch.tokens * 3 * headDim);
           rows.fillNormal(random);
-          Array cache(cacheElement, batch.blocks * 3 * headDim * 16);
+          Array cache(cacheElement, batch.blocks * 3 * headDim * blockSize);
           for (size_t at = 0; at < cache.size(); ++at)
             cache.set(at, double(at % 128));
           Array expected(cacheElement, cache.size());
@@ -303,7 +310,7 @@ TEST_P(AttentionTest, AppendsKeysAndValuesInPlace) {
                     cacheIndex(key,
                                batch.slot(batch.sequenceOf(token),
                                           batch.positions.getInt(token)),
-                               head, d, 3, headDim, 16),
+                               head, d, 3, headDim, blockSize),
                     rows.get((token * 3 + head) * headDim + d));
           compiled(spec, GetParam())
               .runSplit({&cache, &rows, &batch.positions, &batch.seqOffsets,

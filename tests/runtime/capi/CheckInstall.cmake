@@ -25,6 +25,6 @@ if(SANITIZE)
   set(flags -D CMAKE_EXE_LINKER_FLAGS=-fsanitize=${SANITIZE})
 endif()
 run(${CMAKE_COMMAND} -S ${FOLDER}/example -B ${FOLDER}/build
-  -D CMAKE_PREFIX_PATH=${FOLDER}/prefix -D CMAKE_C_COMPILER=${COMPILER} ${flags})
+  -G ${GENERATOR} -D CMAKE_MAKE_PROGRAM=${MAKE} -D CMAKE_PREFIX_PATH=${FOLDER}/prefix -D CMAKE_C_COMPILER=${COMPILER} ${flags})
 run(${CMAKE_COMMAND} --build ${FOLDER}/build)
 run(${FOLDER}/build/example ${PLAN} 1,2,3 4)
