@@ -30,7 +30,7 @@ struct Form {
   bool gated = true, biased = false, weightedHidden = false;
   /// The experts' outputs are added without weights.
   bool unweighted = false;
-  bool routerBias = false, selectBias = false;
+  bool routerBias = false, selectBias = false, twoLayers = false;
   bool shared = false, sharedGate = false;
   /// Each layer's attention becomes a mixture of heads as well.
   bool heads = false;
@@ -118,6 +118,10 @@ std::vector<Form> everyForm() {
     f.route.logitNorm = LogitNorm::zscore;
     f.route.renorm = RouterRenorm::sum;
   });
+  add("two_layers", [](Form &f) {
+    f.twoLayers = f.routerBias = true;
+    f.route.renorm = RouterRenorm::softmax_selected;
+  });
   add("expert_choice", [](Form &f) {
     f.splits = false;
     f.route.select = RouterSelect::expert_choice;
@@ -141,6 +145,7 @@ std::vector<Form> everyForm() {
     add(name, [precision = precision](Form &f) {
       f.precision = precision;
       f.weightedHidden = f.shared = f.sharedGate = f.heads = true;
+      f.twoLayers = precision == Precision::bf16;
       f.route.k = kExperts;
       f.route.select = RouterSelect::all;
     });
@@ -204,7 +209,10 @@ void addExperts(Module &module, const Form &form) {
       return module.findWeight(base + name)->value();
     };
     MoeWeights weights;
-    weights.router = weight("router", {kExperts, hidden}, 0.3);
+    if (form.twoLayers)
+      weights.firstRouter = weight("first.router", {kExperts, hidden}, 0.3);
+    weights.router = form.twoLayers ? weight("router", {kExperts, kExperts}, 1)
+                                    : weight("router", {kExperts, hidden}, 0.3);
     if (form.routerBias)
       weights.routerBias = weight("router.bias", {kExperts});
     if (form.selectBias)
