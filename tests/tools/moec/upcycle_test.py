@@ -226,6 +226,21 @@ class Folder(harness.MoecTest):
                 self.assertEqual(harness.digests(out), harness.digests(whole))
                 self.assertEqual(self.left_over(), [])
 
+    def test_a_killed_export_is_taken_up_again(self):
+        module, whole, out = (self.path(name) for name in
+                              ("m.moe", "whole", "out"))
+        self.succeeds("upcycle", self.model, "-o", module, "--init", "drop",
+                      "--experts", 4, "--probe", "")
+        self.command = ["export", module, "--format", "hf", "--dtype", "f32"]
+        self.succeeds(*self.command, "-o", whole)
+        code, stderr = self.broken_off(out, signal.SIGKILL)
+        self.assertEqual(code, -signal.SIGKILL, stderr)
+        self.assertFalse(os.path.exists(out))
+        report = self.json(*self.command, "-o", out)
+        self.assertGreater(report["resumed_tensors"], 0)
+        self.assertEqual(harness.digests(out), harness.digests(whole))
+        self.assertEqual(self.left_over(), [])
+
     def test_killed_again_and_again(self):
         whole, out = self.path("whole"), self.path("out")
         self.succeeds(*self.command, "-o", whole)
