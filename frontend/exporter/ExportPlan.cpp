@@ -21,10 +21,6 @@ std::vector<std::string> moec::exactTargets(const ModelConfig &config,
   return names;
 }
 
-static std::string listOf(const std::vector<std::string> &names) {
-  return names.empty() ? "none" : llvm::join(names, ", ");
-}
-
 static std::string targetNames(ExportFormat format) {
   std::vector<std::string> names;
   for (const ExportTarget &target : exportTargets())
@@ -51,10 +47,14 @@ static llvm::Error refuse(const ExportTarget &target, const ModelConfig &config,
   for (const Misfit &misfit : list)
     if (&misfit != first)
       std::move(fail).withNote({}, "also, " + misfit.reason);
-  for (ExportFormat format : {ExportFormat::huggingFace, ExportFormat::gguf})
+  for (ExportFormat format : {ExportFormat::huggingFace, ExportFormat::gguf}) {
+    std::vector<std::string> exact = exactTargets(config, format);
+    std::string name = formatName(format).str();
     std::move(fail).withNote(
-        {}, ("exact with --format " + formatName(format) + ": ").str() +
-                listOf(exactTargets(config, format)));
+        {}, exact.empty() ? "no architecture of --format " + name + " is exact"
+                          : "exact with --format " + name + ": " +
+                                llvm::join(exact, ", "));
+  }
   if (isBridged(list)) {
     std::vector<std::string> changes;
     for (const Misfit &misfit : list)
@@ -77,6 +77,9 @@ static const ExportTarget *nearestTarget(const ModelConfig &config,
     size_t weight = 0;
     for (const Misfit &misfit : list)
       weight += misfit.change.empty() ? 1000 : 1;
+    // That a dense family has no experts says nothing of what is in the way.
+    if (bool(target.routers) != config.moe.has_value())
+      weight += 1000000;
     // The model's own family is what its user knows.
     weight = 2 * weight + (target.family != config.family);
     if (weight < fewest) {

@@ -11,6 +11,7 @@
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/Path.h"
+#include "llvm/Support/raw_ostream.h"
 
 using namespace moec;
 
@@ -58,8 +59,14 @@ llvm::Error moec::saveModule(Module &module, llvm::StringRef path,
         file->path = absolute.str();
       }
   module.baseFolder = folder;
-  if (form == ModuleForm::text)
-    return writeFileAtomically(path, printModule(module));
-  MOEC_ASSIGN(std::string bytes, writeBinary(module));
-  return writeFileAtomically(path, bytes);
+  std::string contents;
+  if (form == ModuleForm::text) {
+    contents = printModule(module);
+  } else {
+    MOEC_ASSIGN(contents, writeBinary(module));
+  }
+  if (path != "-")
+    return writeFileAtomically(path, contents);
+  llvm::outs() << contents;
+  return llvm::Error::success();
 }

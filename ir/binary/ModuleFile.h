@@ -20,8 +20,9 @@ llvm::Expected<std::unique_ptr<Module>> readModule(llvm::StringRef bytes,
 /// checkpoints are then relative to the folder of the file.
 llvm::Expected<std::unique_ptr<Module>> loadModule(llvm::StringRef path);
 
-/// Writes a file, whole or not at all. Where the folder is another one than
-/// the module came from, relative paths of checkpoints become absolute.
+/// Writes a file, whole or not at all, or standard output for "-". Where the
+/// folder is another one than the module came from, relative paths of
+/// checkpoints become absolute.
 llvm::Error saveModule(Module &module, llvm::StringRef path, ModuleForm form);
 
 } // namespace moec

@@ -22,6 +22,8 @@ struct InstrumentationOptions {
   /// as `00-input.moe`, `01-simplify.moe`, ...
   std::string treeFolder;
   PrintOptions print;
+  /// What is printed before and after passes leaves out the bytes of assets.
+  bool printElided = false;
 
   /// Seconds per pass, and what passes counted, after the last pass.
   bool timing = false;

@@ -59,7 +59,9 @@ private:
   llvm::Error writeTree(llvm::StringRef name);
   void printIr(llvm::StringRef when, llvm::StringRef pass) {
     log << "// ----- IR " << when << " '" << pass << "' -----\n";
-    printModule(module, log, options.print);
+    PrintOptions print = options.print;
+    print.elideAssets |= options.printElided;
+    printModule(module, log, print);
   }
   bool wants(const std::vector<std::string> &names, bool all) const {
     return all || llvm::is_contained(names, pipeline[current]->name());
@@ -178,7 +180,7 @@ void Run::report() const {
     for (double seconds : passSeconds)
       total += seconds;
     auto line = [&](double seconds, llvm::StringRef name) {
-      log << llvm::format("%10.4f %5.1f%%  ", seconds,
+      log << llvm::format("%10.6f %5.1f%%  ", seconds,
                           total > 0 ? 100 * seconds / total : 0.0)
           << name << "\n";
     };

@@ -263,8 +263,12 @@ moec_status moec_generate(moec_session *session, const int32_t *prompt,
 
   const Tokenizer *tokenizer = session->session->model().tokenizer();
   std::optional<StreamDecoder> decoder;
-  if (tokenizer)
+  if (tokenizer) {
     decoder.emplace(*tokenizer);
+    // What follows a prompt keeps the space before its first word.
+    for (size_t i = 0; i < promptCount; ++i)
+      decoder->push(prompt[i]);
+  }
   auto onToken = [&](int32_t token) {
     if (!callback)
       return true;

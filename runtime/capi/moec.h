@@ -162,9 +162,10 @@ typedef struct moec_timings {
   int64_t decoded_tokens;
 } moec_timings;
 
-/* Called for each token, with the text that is certain by now: whole
- * characters, maybe none; NULL where the plan has no tokenizer. At the end,
- * once more with token -1 where text was held back. Returns 0 to stop. */
+/* Called for each token, with the text that is certain by now, as it follows
+ * the prompt's: whole characters, maybe none; NULL where the plan has no
+ * tokenizer. At the end, once more with token -1 where text was held back.
+ * Returns 0 to stop. */
 typedef int (*moec_token_callback)(void *user, int32_t token, const char *text);
 
 /* Generates after a prompt in a sequence of its own. Without `options` it takes

@@ -6,6 +6,7 @@
 
 #include <cstdlib>
 #include <dlfcn.h>
+#include <link.h>
 
 using namespace moec;
 using namespace moec::runtime;
@@ -22,10 +23,17 @@ static llvm::Error takeMessage(const MoecJitApi &api, char *message) {
 /// The folder of the binary or library that holds this function.
 static std::string ownFolder() {
   Dl_info info;
-  if (!dladdr(reinterpret_cast<void *>(&ownFolder), &info) || !info.dli_fname)
+  link_map *object = nullptr;
+  if (!dladdr1(reinterpret_cast<void *>(&ownFolder), &info,
+               reinterpret_cast<void **>(&object), RTLD_DL_LINKMAP) ||
+      !object || !info.dli_fname)
     return "";
+  // Of the program itself the loader knows only what it was called by, which
+  // is no path where it was found in PATH. Its entry has no name.
+  const char *path =
+      object->l_name && *object->l_name ? info.dli_fname : "/proc/self/exe";
   llvm::SmallString<256> real;
-  if (llvm::sys::fs::real_path(info.dli_fname, real))
+  if (llvm::sys::fs::real_path(path, real))
     return "";
   return llvm::sys::path::parent_path(real).str();
 }
@@ -38,9 +46,10 @@ static std::vector<std::string> candidates(llvm::StringRef path) {
   std::vector<std::string> paths;
   std::string folder = ownFolder();
   if (!folder.empty()) {
+    std::string beside = llvm::sys::path::parent_path(folder).str() + "/lib/";
     paths.push_back(folder + "/" + kFileName);
-    paths.push_back(folder + "/../lib/" + kFileName);
-    paths.push_back(folder + "/../lib/moec/" + kFileName);
+    paths.push_back(beside + kFileName);
+    paths.push_back(beside + "moec/" + kFileName);
   }
   paths.push_back(kFileName);
   return paths;

@@ -3,6 +3,7 @@
 #include "ir/support/Diagnostic.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/bit.h"
+#include "llvm/Support/Format.h"
 
 #include <algorithm>
 #include <array>
@@ -52,16 +53,19 @@ llvm::Expected<Sampler> Sampler::create(const SamplerOptions &options) {
   };
   // Negated, so that NaN fails too.
   if (!(options.temperature >= 0 && std::isfinite(options.temperature)))
-    return fail("temperature")
-           << "a number of at least 0, got " << options.temperature;
+    return fail("temperature") << "a number of at least 0, got "
+                               << llvm::format("%g", options.temperature);
   if (!(options.topP > 0 && options.topP <= 1))
-    return fail("top-p") << "a number in (0, 1], got " << options.topP;
+    return fail("top-p") << "a number in (0, 1], got "
+                         << llvm::format("%g", options.topP);
   if (!(options.minP >= 0 && options.minP <= 1))
-    return fail("min-p") << "a number in [0, 1], got " << options.minP;
+    return fail("min-p") << "a number in [0, 1], got "
+                         << llvm::format("%g", options.minP);
   if (!(options.repetitionPenalty > 0 &&
         std::isfinite(options.repetitionPenalty)))
     return fail("repetition penalty")
-           << "a number above 0, got " << options.repetitionPenalty;
+           << "a number above 0, got "
+           << llvm::format("%g", options.repetitionPenalty);
   return Sampler(options);
 }
 

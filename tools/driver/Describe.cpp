@@ -157,9 +157,9 @@ llvm::json::Value moec::toJson(const ModelSummary &summary) {
   llvm::json::Array layers;
   for (const LayerSummary &layer : summary.layerList) {
     llvm::json::Object object{{"layer", layer.layer},
-                              {"weights", layer.provenance}};
+                              {"weights", layer.provenance},
+                              {"experts", layer.experts}};
     if (layer.experts) {
-      object["experts"] = layer.experts;
       object["top_k"] = layer.topk;
       object["router"] = layer.router;
     }

@@ -72,10 +72,12 @@ llvm::json::Value moec::toJson(const UpcycleReceipt &receipt) {
                             {"sources", std::move(sources)},
                             {"probe_tokens", receipt.probeTokens},
                             {"layers", std::move(layers)},
-                            {"equals_dense", receipt.equalsDense},
                             {"seconds", receipt.seconds},
                             {"peak_rss_anon", receipt.peakAnonymous},
                             {"peak_rss", receipt.peakResident}};
+  // Without a probe nobody knows.
+  if (receipt.probeTokens)
+    object["equals_dense"] = receipt.equalsDense;
   if (!receipt.notes.empty())
     object["notes"] = llvm::json::Array(receipt.notes);
   if (!receipt.recipe.empty())
@@ -102,7 +104,10 @@ static void printFacts(const UpcycleReceipt &receipt, llvm::raw_ostream &os) {
   Table facts({"receipt", receipt.output});
   if (!receipt.recipe.empty())
     facts.addRow({"recipe", receipt.recipe});
-  facts.addRow({"policy", receipt.policy + " " + receipt.options});
+  // An edit's options are its pipeline.
+  facts.addRow({"policy", receipt.edited
+                              ? receipt.options
+                              : receipt.policy + " " + receipt.options});
   facts.addRow({"source", receipt.source});
   facts.addRow({"source SHA-256", receipt.sourceSha256});
   facts.addRow({"probe tokens", std::to_string(receipt.probeTokens)});
@@ -116,7 +121,7 @@ static void printFacts(const UpcycleReceipt &receipt, llvm::raw_ostream &os) {
       promise += " (" + receipt.promise.condition + ")";
     facts.addRow({"promised", promise});
   }
-  facts.addRow({"seconds", formatSeconds(receipt.seconds)});
+  facts.addRow({"time", formatSeconds(receipt.seconds)});
   facts.addRow(
       {"peak memory", formatBytes(receipt.peakAnonymous) + " anonymous, " +
                           formatBytes(receipt.peakResident) + " resident"});

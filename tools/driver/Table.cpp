@@ -2,14 +2,70 @@
 
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
+#include "llvm/Support/ConvertUTF.h"
 #include "llvm/Support/Format.h"
+#include "llvm/Support/Unicode.h"
 
 using namespace moec;
 
-Table::Table(std::vector<std::string> header) { rows.push_back(header); }
+/// Bytes of the first character; 0 if it is no UTF-8.
+static size_t characterBytes(llvm::StringRef text) {
+  auto *bytes = reinterpret_cast<const llvm::UTF8 *>(text.data());
+  size_t count = llvm::getNumBytesForUTF8(*bytes);
+  if (count > text.size() || !llvm::isLegalUTF8Sequence(bytes, bytes + count))
+    return 0;
+  return count;
+}
+
+size_t moec::displayColumns(llvm::StringRef text) {
+  size_t columns = 0;
+  while (!text.empty()) {
+    size_t bytes = std::max<size_t>(characterBytes(text), 1);
+    int width = llvm::sys::unicode::columnWidthUTF8(text.take_front(bytes));
+    columns += width < 0 ? 1 : width;
+    text = text.drop_front(bytes);
+  }
+  return columns;
+}
+
+std::string moec::printable(llvm::StringRef text) {
+  std::string out;
+  while (!text.empty()) {
+    size_t bytes = characterBytes(text);
+    unsigned char first = text.front();
+    if (first == '\n')
+      out += "\\n";
+    else if (first == '\t')
+      out += "\\t";
+    else if (first == '\r')
+      out += "\\r";
+    else if (bytes && first >= 0x20 && first != 0x7f)
+      out += text.take_front(bytes);
+    else
+      out += {'\\', 'x', llvm::hexdigit(first >> 4, /*LowerCase=*/true),
+              llvm::hexdigit(first & 15, /*LowerCase=*/true)};
+    text = text.drop_front(std::max<size_t>(bytes, 1));
+  }
+  return out;
+}
+
+std::string moec::endWithin(llvm::StringRef text, size_t columns) {
+  if (displayColumns(text) <= columns)
+    return text.str();
+  if (columns < 3)
+    return "";
+  while (displayColumns(text) + 3 > columns)
+    text = text.drop_front(std::max<size_t>(characterBytes(text), 1));
+  return "..." + text.str();
+}
+
+Table::Table(std::vector<std::string> header) { addRow(std::move(header)); }
 
 void Table::addRow(std::vector<std::string> cells) {
-  cells.resize(rows[0].size());
+  if (!rows.empty())
+    cells.resize(rows[0].size());
+  for (std::string &cell : cells)
+    cell = printable(cell);
   rows.push_back(std::move(cells));
 }
 
@@ -17,7 +73,7 @@ void Table::print(llvm::raw_ostream &os) const {
   std::vector<size_t> widths(rows[0].size());
   for (auto &row : rows)
     for (size_t i = 0; i < row.size(); ++i)
-      widths[i] = std::max(widths[i], row[i].size());
+      widths[i] = std::max(widths[i], displayColumns(row[i]));
   // A column of numbers, with or without a unit, stands to the right.
   std::vector<bool> numbers(widths.size());
   for (size_t i = 0; i < widths.size(); ++i)
@@ -34,7 +90,7 @@ void Table::print(llvm::raw_ostream &os) const {
     for (size_t i = 0; i < rows[r].size(); ++i) {
       const std::string &cell = rows[r][i];
       bool number = numbers[i];
-      std::string padding(widths[i] - cell.size(), ' ');
+      std::string padding(widths[i] - displayColumns(cell), ' ');
       line += (i ? "  " : "") + (number ? padding + cell : cell + padding);
     }
     os << llvm::StringRef(line).rtrim() << "\n";
@@ -70,7 +126,9 @@ std::string moec::formatCount(uint64_t count) {
 std::string moec::formatSeconds(double seconds) {
   std::string text;
   llvm::raw_string_ostream os(text);
-  if (seconds < 1)
+  if (seconds > 0 && seconds < 1e-4)
+    os << llvm::format("%.1f us", seconds * 1e6);
+  else if (seconds < 1)
     os << llvm::format("%.1f ms", seconds * 1e3);
   else
     os << llvm::format("%.2f s", seconds);

@@ -229,7 +229,7 @@ llvm::json::Value moec::toJson(const UpcyclePlan &plan) {
 }
 
 void moec::printPlan(const UpcyclePlan &plan, llvm::raw_ostream &os) {
-  Table table({"dry run", plan.output});
+  Table table({"dry run", plan.output.empty() ? "a folder" : plan.output});
   table.addRow({"tensors", formatCount(plan.tensors)});
   table.addRow({"parameters", formatCount(plan.parameters) + ", of which " +
                                   formatCount(plan.activeParameters) +

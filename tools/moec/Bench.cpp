@@ -1,5 +1,6 @@
 #include "tools/moec/Command.h"
 
+#include "ir/support/Interrupt.h"
 #include "runtime/cpu/CpuDevice.h"
 #include "runtime/cpu/ReadBandwidth.h"
 #include "runtime/generate/Generate.h"
@@ -18,15 +19,18 @@ namespace cl = llvm::cl;
 static cl::SubCommand flags("bench", "speed of prefill and decode");
 static ModelFlags model(flags);
 static RunFlags runFlags(flags);
-static cl::opt<int64_t> prefill("prefill", cl::init(512),
-                                cl::desc("tokens of the prompt"),
-                                cl::sub(flags));
-static cl::opt<int64_t> decode("decode", cl::init(128),
-                               cl::desc("tokens to decode"), cl::sub(flags));
-static cl::opt<unsigned> runs("runs", cl::init(5),
-                              cl::desc("measured runs after a warm-up"),
+static cl::opt<int64_t>
+    prefill("prefill", cl::init(512), cl::value_desc("count"),
+            cl::desc("tokens of the prompt (512, or what the context holds)"),
+            cl::sub(flags));
+static cl::opt<int64_t>
+    decode("decode", cl::init(128), cl::value_desc("count"),
+           cl::desc("tokens to decode (128, or a quarter of the context)"),
+           cl::sub(flags));
+static cl::opt<unsigned> runs("runs", cl::init(5), cl::value_desc("count"),
+                              cl::desc("measured runs after a warm-up (5)"),
                               cl::sub(flags));
-static cl::opt<bool> profile("profile", cl::desc("time by launch"),
+static cl::opt<bool> profile("profile", cl::desc("time by kernel and launch"),
                              cl::sub(flags));
 static cl::opt<bool> json("json", cl::desc("answer as JSON"), cl::sub(flags));
 
@@ -36,7 +40,11 @@ struct Samples {
   double median() const {
     std::vector<double> sorted = values;
     std::sort(sorted.begin(), sorted.end());
-    return sorted.empty() ? 0 : sorted[sorted.size() / 2];
+    if (sorted.empty())
+      return 0;
+    size_t half = sorted.size() / 2;
+    return sorted.size() % 2 ? sorted[half]
+                             : (sorted[half - 1] + sorted[half]) / 2;
   }
   double lowest() const {
     return *std::min_element(values.begin(), values.end());
@@ -71,34 +79,26 @@ struct Cost {
 };
 } // namespace
 
-/// The names with the largest costs, at most `most` of them.
-static void printCosts(const char *what, unsigned most,
-                       const llvm::StringMap<Cost> &costs) {
+namespace {
+/// Costs by name, the largest first.
+struct Profile {
+  std::vector<std::pair<std::string, Cost>> kernels, launches;
+};
+} // namespace
+
+static std::vector<std::pair<std::string, Cost>>
+sortedCosts(const llvm::StringMap<Cost> &costs) {
   std::vector<std::pair<std::string, Cost>> sorted;
-  double all = 0;
-  for (auto &entry : costs) {
+  for (auto &entry : costs)
     sorted.push_back({entry.first().str(), entry.second});
-    all += entry.second.seconds;
-  }
   llvm::sort(sorted, [](auto &a, auto &b) {
-    return a.second.seconds > b.second.seconds;
+    return std::tie(b.second.seconds, a.first) <
+           std::tie(a.second.seconds, b.first);
   });
-  if (sorted.size() > most)
-    sorted.resize(most);
-  Table table({what, "runs", "time", "each", "fastest run", "share"});
-  for (auto &[name, cost] : sorted) {
-    std::string share;
-    llvm::raw_string_ostream(share)
-        << llvm::format("%.1f%%", 100 * cost.seconds / all);
-    table.addRow({name, std::to_string(cost.runs), formatSeconds(cost.seconds),
-                  formatSeconds(cost.seconds / cost.runs),
-                  formatSeconds(cost.least), share});
-  }
-  llvm::outs() << "\n";
-  table.print(llvm::outs());
+  return sorted;
 }
 
-static void printProfile(const LoadedPlan &plan, Session &session) {
+static Profile readProfile(const LoadedPlan &plan, Session &session) {
   llvm::StringMap<Cost> byKernel, byLaunch;
   for (const LaunchProfile &launch : session.executor().profile()) {
     unsigned kernel = launch.program->launches()->Get(launch.launch)->kernel();
@@ -111,19 +111,64 @@ static void printProfile(const LoadedPlan &plan, Session &session) {
       cost->runs += launch.runs;
     }
   }
-  printCosts("kernel", 40, byKernel);
-  printCosts("launch", 20, byLaunch);
+  return {sortedCosts(byKernel), sortedCosts(byLaunch)};
+}
+
+/// The largest costs, at most `most` of them.
+static void printCosts(const char *what, size_t most,
+                       llvm::ArrayRef<std::pair<std::string, Cost>> costs) {
+  double all = 0;
+  for (auto &[name, cost] : costs)
+    all += cost.seconds;
+  Table table({what, "runs", "time", "each", "fastest step", "share"});
+  for (auto &[name, cost] : costs.take_front(most)) {
+    std::string share;
+    llvm::raw_string_ostream(share)
+        << llvm::format("%.1f%%", 100 * cost.seconds / all);
+    table.addRow({name, std::to_string(cost.runs), formatSeconds(cost.seconds),
+                  formatSeconds(cost.seconds / cost.runs),
+                  formatSeconds(cost.least), share});
+  }
+  llvm::outs() << "\n";
+  table.print(llvm::outs());
+}
+
+static llvm::json::Array
+toJson(llvm::ArrayRef<std::pair<std::string, Cost>> costs) {
+  llvm::json::Array list;
+  for (auto &[name, cost] : costs)
+    list.push_back(llvm::json::Object{{"name", name},
+                                      {"runs", cost.runs},
+                                      {"seconds", cost.seconds},
+                                      {"fastest_step_seconds", cost.least}});
+  return list;
+}
+
+/// Tokens of prompt and decode that the context holds; what nobody asked for
+/// gives way.
+static llvm::Error fitContext(int64_t context) {
+  if (!decode.getNumOccurrences())
+    decode = std::min<int64_t>(decode, context / 4);
+  if (!prefill.getNumOccurrences() && decode < context)
+    prefill = std::min<int64_t>(prefill, context - decode);
+  // No sum of two numbers of the user.
+  if (prefill > context || decode > context - prefill)
+    return error() << "--prefill " << prefill << " and --decode " << decode
+                   << " are more tokens than the model's context holds, "
+                   << context;
+  return llvm::Error::success();
 }
 
 static llvm::Error run() {
-  if (prefill < 1 || decode < 0 || runs < 1)
-    return error() << "--prefill and --runs are 1 or more, --decode 0 or more";
+  if (prefill < 1)
+    return wrongFlag(prefill, std::to_string(prefill), "1 or more");
+  if (decode < 0)
+    return wrongFlag(decode, std::to_string(decode), "0 or more");
+  if (runs < 1)
+    return wrongFlag(runs, "0", "1 or more");
   MOEC_ASSIGN(AnyModel opened, model.open());
   MOEC_ASSIGN(auto loaded, runFlags.load(std::move(opened)));
-  if (prefill + decode > loaded->context())
-    return error() << "--prefill and --decode are " << prefill + decode
-                   << " tokens together, but the model's context holds "
-                   << loaded->context();
+  MOEC_TRY(fitContext(loaded->context()));
   SessionOptions sessionOptions;
   sessionOptions.cacheTokens = prefill + decode + 1;
   MOEC_ASSIGN(auto session, Session::create(loaded, sessionOptions));
@@ -134,7 +179,10 @@ static llvm::Error run() {
     prompt[i] = int32_t((uint64_t(i) * 2654435761u + 12345) %
                         uint64_t(loaded->vocabulary()));
   Samples prefillRate, decodeRate, bandwidth;
+  std::optional<Progress> progress("measuring");
   for (unsigned run = 0; run <= runs; ++run) {
+    progress->update(run, uint64_t(runs) + 1);
+    MOEC_TRY(checkInterrupt());
     MOEC_TRY(session->resetCounters());
     if (run == 1 && profile)
       session->executor().setProfile(true);
@@ -159,6 +207,7 @@ static llvm::Error run() {
     MOEC_ASSIGN(double readBytes, measureReadBandwidth(device.threadPool()));
     bandwidth.values.push_back(readBytes / 1e9);
   }
+  progress.reset();
   MOEC_ASSIGN(auto counters, session->expertCounters());
   // Largest deviation of an expert's load from the mean, by layer.
   std::vector<double> skews;
@@ -190,6 +239,12 @@ static llvm::Error run() {
       answer["expert_load_deviation"] = skew;
       answer["expert_load_deviation_by_layer"] = llvm::json::Array(skews);
     }
+    if (profile) {
+      Profile costs = readProfile(*loaded->loadedPlan(), *session);
+      answer["profile"] =
+          llvm::json::Object{{"kernels", toJson(costs.kernels)},
+                             {"launches", toJson(costs.launches)}};
+    }
     printJson(std::move(answer));
     return llvm::Error::success();
   }
@@ -212,8 +267,11 @@ static llvm::Error run() {
     table.addRow({"expert load, largest deviation", text});
   }
   table.print(llvm::outs());
-  if (profile)
-    printProfile(*loaded->loadedPlan(), *session);
+  if (profile) {
+    Profile costs = readProfile(*loaded->loadedPlan(), *session);
+    printCosts("kernel", 40, costs.kernels);
+    printCosts("launch", 20, costs.launches);
+  }
   return llvm::Error::success();
 }
 

@@ -1,18 +1,23 @@
 #include "tools/moec/Command.h"
 
-#include "ir/support/Parallel.h"
+#include "ir/support/AtomicFile.h"
+#include "passes/pipeline/Registry.h"
 #include "tools/driver/DescribePlan.h"
+#include "tools/recipes/Yaml.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/Format.h"
 #include "llvm/Support/FormatVariadic.h"
+#include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/Process.h"
 #include "llvm/Support/WithColor.h"
 
 #include <atomic>
 #include <chrono>
 #include <fstream>
+#include <sys/ioctl.h>
 #include <thread>
+#include <unistd.h>
 
 using namespace moec;
 namespace cl = llvm::cl;
@@ -36,7 +41,7 @@ llvm::Expected<AnyModel> ModelFlags::open() const {
 
 RunFlags::RunFlags(cl::SubCommand &command)
     : dtype("dtype", cl::init("auto"), cl::value_desc("type"),
-            cl::desc("auto, f32, bf16 or q8_0; a plan has its own"),
+            cl::desc("auto, f32, bf16 or q8_0 (auto); a plan has its own"),
             cl::sub(command)),
       variant("variant", cl::value_desc("name"),
               cl::desc("code variant to run, such as cpu-x86-avx2"),
@@ -69,31 +74,59 @@ RunFlags::load(AnyModel model) const {
   return loadForRunning(std::move(model), request, std::move(options));
 }
 
+static cl::OptionCategory watching("watching passes");
+
 PassFlags::PassFlags(cl::SubCommand &command)
     : printBefore("print-ir-before", cl::value_desc("pass"), cl::CommaSeparated,
-                  cl::desc("print the IR before a pass"), cl::sub(command)),
-      printAfter("print-ir-after", cl::value_desc("pass"), cl::CommaSeparated,
-                 cl::desc("print the IR after a pass"), cl::sub(command)),
-      printBeforeAll("print-ir-before-all", cl::desc("before every pass"),
+                  cl::desc("print the IR before a pass, or before all"),
+                  cl::cat(watching), cl::sub(command)),
+      printAfter(
+          "print-ir-after", cl::value_desc("pass"), cl::CommaSeparated,
+          cl::desc("print the IR after a pass, after all, or after a change"),
+          cl::cat(watching), cl::sub(command)),
+      printBeforeAll("print-ir-before-all",
+                     cl::desc("print it before every pass"), cl::cat(watching),
                      cl::sub(command)),
-      printAfterAll("print-ir-after-all", cl::desc("after every pass"),
-                    cl::sub(command)),
+      printAfterAll("print-ir-after-all", cl::desc("print it after every pass"),
+                    cl::cat(watching), cl::sub(command)),
       printAfterChange("print-ir-after-change",
-                       cl::desc("after every pass that changed the IR"),
-                       cl::sub(command)),
+                       cl::desc("print it after every pass that changed it"),
+                       cl::cat(watching), cl::sub(command)),
       printAfterFailure("print-ir-after-failure",
-                        cl::desc("what a failing pass left behind"),
-                        cl::sub(command)),
+                        cl::desc("print what a failing pass left behind"),
+                        cl::cat(watching), cl::sub(command)),
       treeFolder("print-ir-tree-dir", cl::value_desc("folder"),
-                 cl::desc("a file per pass in this folder"), cl::sub(command)),
-      timing("pass-timing", cl::desc("seconds per pass"), cl::sub(command)),
-      statistics("pass-statistics", cl::desc("what passes counted"),
-                 cl::sub(command)),
+                 cl::desc("write it to a file per pass in this folder"),
+                 cl::cat(watching), cl::sub(command)),
+      timing("pass-timing", cl::desc("tell the seconds per pass"),
+             cl::cat(watching), cl::sub(command)),
+      statistics("pass-statistics", cl::desc("tell what passes counted"),
+                 cl::cat(watching), cl::sub(command)),
       verifyEach("verify-each", cl::init(true),
-                 cl::desc("check the IR after each pass"), cl::sub(command)),
+                 cl::desc("check the IR after each pass (true)"),
+                 cl::cat(watching), cl::sub(command)),
       reproducer("reproducer", cl::value_desc("file"),
                  cl::desc("where a failure leaves IR, pipeline and flags"),
-                 cl::sub(command)) {}
+                 cl::cat(watching), cl::sub(command)) {}
+
+/// A pass that nobody has would print nothing, without a word.
+static llvm::Error checkPassNames(const cl::list<std::string> &flag,
+                                  llvm::ArrayRef<llvm::StringRef> further) {
+  std::vector<llvm::StringRef> known = further.vec();
+  for (const PassInfo &pass : allPasses().passes())
+    known.push_back(pass.name);
+  for (const std::string &name : flag)
+    if (!llvm::is_contained(known, name))
+      return llvm::make_error<UsageError>("--" + flag.ArgStr.str() +
+                                          " names no pass: '" + name + "'" +
+                                          suggestion(name, known));
+  return llvm::Error::success();
+}
+
+llvm::Error PassFlags::check() const {
+  MOEC_TRY(checkPassNames(printBefore, {"all"}));
+  return checkPassNames(printAfter, {"all", "change"});
+}
 
 InstrumentationOptions PassFlags::options() const {
   InstrumentationOptions options;
@@ -111,6 +144,8 @@ InstrumentationOptions PassFlags::options() const {
   for (const std::string &name : printAfter)
     if (name != "all" && name != "change")
       options.printAfter.push_back(name);
+  // What people read on the way; a tree's files can be read back.
+  options.printElided = true;
   options.treeFolder = treeFolder;
   options.timing = timing;
   options.statistics = statistics;
@@ -129,15 +164,27 @@ llvm::Expected<Precision> moec::parsePrecision(llvm::StringRef name) {
     return Precision::bf16;
   if (name == "q8_0")
     return Precision::q8_0;
-  return error() << "--dtype is '" << name
-                 << "', expects auto, f32, bf16 or q8_0";
+  return llvm::make_error<UsageError>("--dtype is '" + name.str() +
+                                      "', expects auto, f32, bf16 or q8_0");
+}
+
+llvm::Error moec::wrongFlag(const cl::Option &flag, llvm::StringRef value,
+                            const llvm::Twine &expected) {
+  return llvm::make_error<UsageError>(
+      ("--" + flag.ArgStr + " is '" + value + "', expects " + expected).str());
+}
+
+std::string moec::jsonAnswer(const llvm::json::Value &value) {
+  return llvm::formatv("{0:2}\n", value).str();
 }
 
 void moec::printJson(const llvm::json::Value &value) {
-  llvm::outs() << llvm::formatv("{0:2}", value) << "\n";
+  llvm::outs() << jsonAnswer(value);
 }
 
 void moec::warn(const llvm::Twine &message) {
+  // In the order in which things happened, also where both go to one place.
+  llvm::outs().flush();
   llvm::WithColor(llvm::errs(), llvm::raw_ostream::MAGENTA, /*Bold=*/true)
       << "warning: ";
   llvm::errs() << message << "\n";
@@ -148,7 +195,40 @@ static double now() {
   return duration<double>(steady_clock::now().time_since_epoch()).count();
 }
 
-Progress::Progress(std::string what) : what(std::move(what)) {}
+unsigned moec::terminalColumns(int descriptor, unsigned fallback) {
+  winsize size;
+  if (ioctl(descriptor, TIOCGWINSZ, &size) || !size.ws_col)
+    return fallback;
+  return size.ws_col;
+}
+
+llvm::Error moec::writeAnswer(llvm::StringRef path, llvm::StringRef contents) {
+  if (path != "-")
+    return writeFileAtomically(path, contents);
+  llvm::outs() << contents;
+  return llvm::Error::success();
+}
+
+llvm::Error moec::checkOutput(llvm::StringRef path) {
+  if (path == "-")
+    return llvm::make_error<UsageError>(
+        "-o is '-', but this is not written to standard output; expects a "
+        "name");
+  return llvm::Error::success();
+}
+
+llvm::Expected<std::string> moec::readInput(llvm::StringRef path) {
+  auto buffer = llvm::MemoryBuffer::getFileOrSTDIN(path);
+  if (!buffer)
+    return error(Location::inFile(path.str()))
+           << "cannot be read: " << buffer.getError().message();
+  return (*buffer)->getBuffer().str();
+}
+
+Progress::Progress(std::string what)
+    : what(std::move(what)),
+      wanted(llvm::sys::Process::StandardErrIsDisplayed() &&
+             llvm::sys::Process::GetEnv("TERM").value_or("dumb") != "dumb") {}
 
 Progress::~Progress() {
   if (shown)
@@ -156,15 +236,25 @@ Progress::~Progress() {
 }
 
 void Progress::update(uint64_t done, uint64_t total) {
-  if (!llvm::sys::Process::StandardErrIsDisplayed())
+  if (!wanted)
     return;
+  std::lock_guard lock(mutex);
+  // A thread that was overtaken has nothing new to say. Another total is
+  // another part of the work.
+  if (total == lastTotal && done < farthest)
+    return;
+  farthest = done;
+  lastTotal = total;
   double time = now();
   if (shown && time - last < 0.1 && done != total)
     return;
   last = time;
   shown = true;
   unsigned percent = total ? unsigned(100.0 * done / total) : 100;
-  llvm::errs() << "\r\033[K" << what << " " << percent << "%";
+  std::string line = what + " " + std::to_string(percent) + "%";
+  // A line that was broken could not be rewritten.
+  line = endWithin(line, terminalColumns(STDERR_FILENO, 80) - 1);
+  llvm::errs() << "\r\033[K" + line;
 }
 
 struct MemoryWatch::State {

@@ -8,6 +8,8 @@
 #include "llvm/Support/CommandLine.h"
 #include "llvm/Support/JSON.h"
 
+#include <mutex>
+
 namespace moec {
 
 struct Command {
@@ -67,17 +69,35 @@ struct PassFlags {
   llvm::cl::opt<bool> timing, statistics, verifyEach;
   llvm::cl::opt<std::string> reproducer;
   InstrumentationOptions options() const;
+  /// Fails where a flag names a pass that there is not.
+  llvm::Error check() const;
 };
 
 llvm::Expected<Precision> parsePrecision(llvm::StringRef name);
+/// `--format is 'x', expects text or json`: exit code 2.
+llvm::Error wrongFlag(const llvm::cl::Option &flag, llvm::StringRef value,
+                      const llvm::Twine &expected);
 
-/// Writes a JSON value and a newline to standard output.
+/// A JSON value as answers have it, with a newline.
+std::string jsonAnswer(const llvm::json::Value &value);
+/// Writes that to standard output.
 void printJson(const llvm::json::Value &value);
 /// `warning: ...` on standard error.
 void warn(const llvm::Twine &message);
 
+/// Columns of the terminal that a descriptor is; `fallback` where it is none.
+unsigned terminalColumns(int descriptor, unsigned fallback);
+
+/// Contents for an output that may be standard output, by the name `-`.
+llvm::Error writeAnswer(llvm::StringRef path, llvm::StringRef contents);
+/// What is no text is refused for standard output.
+llvm::Error checkOutput(llvm::StringRef path);
+/// A text file, or standard input by the name `-`.
+llvm::Expected<std::string> readInput(llvm::StringRef path);
+
 /// One line that is rewritten while work goes on; silent where standard error
-/// is no terminal.
+/// is no terminal, or one that cannot rewrite a line. Several threads may
+/// update it.
 class Progress {
 public:
   explicit Progress(std::string what);
@@ -86,8 +106,11 @@ public:
 
 private:
   std::string what;
+  bool wanted;
+  std::mutex mutex;
   bool shown = false;
   double last = 0;
+  uint64_t farthest = 0, lastTotal = 0;
 };
 
 /// Peak anonymous and resident memory of this process, in bytes.

@@ -19,16 +19,17 @@ static cl::opt<std::string> output("o", cl::Required,
 static cl::opt<std::string>
     target("target", cl::init("cpu"), cl::value_desc("name"),
            cl::desc("cpu (every variant), native (this machine's), or a "
-                    "variant such as cpu-x86-avx512"),
+                    "variant such as cpu-x86-avx512 (cpu)"),
            cl::sub(flags));
 static cl::opt<std::string> dtype("dtype", cl::init("auto"),
                                   cl::value_desc("type"),
-                                  cl::desc("auto, f32, bf16 or q8_0"),
+                                  cl::desc("auto, f32, bf16 or q8_0 (auto)"),
                                   cl::sub(flags));
-static cl::opt<int64_t>
-    maxTokens("max-tokens-per-step", cl::init(0), cl::value_desc("count"),
-              cl::desc("largest batch of one step; bounds the arena"),
-              cl::sub(flags));
+static cl::opt<int64_t> maxTokens(
+    "max-tokens-per-step", cl::init(0), cl::value_desc("count"),
+    cl::desc("largest batch of one step, which bounds the arena (0: the "
+             "context)"),
+    cl::sub(flags));
 static cl::opt<std::string> remarks("remarks", cl::value_desc("file.json"),
                                     cl::desc("why fusions did not happen"),
                                     cl::sub(flags));
@@ -56,8 +57,7 @@ static llvm::Error parseTarget(std::vector<cpu::CpuLevel> &levels) {
     known += ", " + cpu::variantName(level).str();
   }
   if (levels.empty())
-    return error() << "--target is '" << target << "', expects one of "
-                   << known;
+    return wrongFlag(target, target, "one of " + known);
   return llvm::Error::success();
 }
 
@@ -131,9 +131,13 @@ static void report(const CompileResult &result, const PackReport *packed,
 static llvm::Error run() {
   auto start = std::chrono::steady_clock::now();
   CompileRequest request;
+  MOEC_TRY(checkOutput(output));
+  MOEC_TRY(passes.check());
   MOEC_TRY(parseTarget(request.levels));
   MOEC_ASSIGN(request.precision, parsePrecision(dtype));
   request.instrumentation = passes.options();
+  if (maxTokens < 0)
+    return wrongFlag(maxTokens, std::to_string(maxTokens), "0 or more");
   request.maxTokens = maxTokens;
   request.folder = llvm::sys::path::parent_path(output).str();
   if (request.folder.empty())

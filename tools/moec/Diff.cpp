@@ -7,11 +7,11 @@
 using namespace moec;
 namespace cl = llvm::cl;
 
-static cl::SubCommand flags("diff", "what two models differ in");
-static cl::opt<std::string> before(cl::Positional, cl::Required,
-                                   cl::desc("MODEL"), cl::sub(flags));
-static cl::opt<std::string> after(cl::Positional, cl::Required,
-                                  cl::desc("MODEL"), cl::sub(flags));
+static cl::SubCommand flags("diff", "what two models, A and B, differ in");
+static cl::opt<std::string> before(cl::Positional, cl::Required, cl::desc("A"),
+                                   cl::sub(flags));
+static cl::opt<std::string> after(cl::Positional, cl::Required, cl::desc("B"),
+                                  cl::sub(flags));
 static cl::opt<std::string>
     tokenizer("tokenizer", cl::value_desc("path"),
               cl::desc("tokenizer file or folder, for models without one"),

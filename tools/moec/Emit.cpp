@@ -15,15 +15,22 @@ using namespace moec;
 namespace cl = llvm::cl;
 
 static cl::SubCommand flags("emit", "print the code of kernel ops");
+static cl::opt<std::string> positional(cl::Positional, cl::desc("FILE.moe"),
+                                       cl::sub(flags));
 static cl::opt<std::string>
-    op("op", cl::Required, cl::value_desc("file.moe"),
-       cl::desc("module whose programs are in kernel ops (moec opt with "
-                "form-kernels makes it)"),
+    op("op", cl::value_desc("file.moe"),
+       cl::desc("the same: a module whose programs are in kernel ops (moec opt "
+                "with form-kernels makes it)"),
        cl::sub(flags));
 static cl::opt<std::string>
     target("target", cl::init("native"), cl::value_desc("name"),
-           cl::desc("native, a CPU variant, or cuda (sm_80 and later)"),
+           cl::desc("native, a variant such as cpu-x86-avx2, or cuda: for "
+                    "sm_80 and later (native)"),
            cl::sub(flags));
+static cl::opt<std::string> output("o", cl::init("-"), cl::value_desc("file"),
+                                   cl::desc("where the code goes (standard "
+                                            "output)"),
+                                   cl::sub(flags));
 
 static std::string llvmText(const cpu::CpuKernel &kernel) {
   llvm::LLVMContext context;
@@ -38,19 +45,31 @@ static std::string llvmText(const cpu::CpuKernel &kernel) {
   return text;
 }
 
+/// `cuda` and what names a machine that its code is for.
+static bool isCuda(llvm::StringRef name) {
+  unsigned machine;
+  return name == "cuda" ||
+         (name.consume_front("sm_") && !name.getAsInteger(10, machine) &&
+          machine >= 80 && machine < 1000);
+}
+
 static llvm::Error run() {
-  bool cuda = target == "cuda" || llvm::StringRef(target).starts_with("sm_");
+  if (positional.empty() == op.empty())
+    return llvm::make_error<UsageError>("expects one FILE.moe");
+  std::string file = op.empty() ? positional : op;
+  bool cuda = isCuda(target.getValue());
   std::optional<cpu::CpuLevel> level;
   if (target == "native")
     level = hostLevels().front();
   else
     level = cpuLevelOf(target);
   if (!cuda && !level)
-    return error() << "--target is '" << target
-                   << "', expects native, cuda, sm_80 or a variant such as "
-                      "cpu-x86-avx2";
-  MOEC_ASSIGN(auto module, loadModule(op));
+    return wrongFlag(target, target,
+                     "native, cuda, sm_80 or a variant such as cpu-x86-avx2");
+  MOEC_ASSIGN(auto module, loadModule(file));
   llvm::StringSet<> printed;
+  std::string code;
+  llvm::raw_string_ostream os(code);
   for (auto &program : module->programs())
     for (const Operation &kernelOp : program->body().ops()) {
       if (!isKernel(kernelOp))
@@ -61,19 +80,21 @@ static llvm::Error run() {
       auto reason =
           cuda ? cuda::supports(bound.spec) : cpu::supports(bound.spec, *level);
       llvm::StringRef comment = cuda ? "//" : ";";
-      llvm::outs() << comment << " " << kernel::describe(bound.spec) << "\n";
+      // CUDA's source says itself what it computes.
+      if (reason || !cuda)
+        os << comment << " " << kernel::describe(bound.spec) << "\n";
       if (reason)
-        llvm::outs() << comment << " not supported: " << *reason << "\n\n";
+        os << comment << " not supported: " << *reason << "\n\n";
       else if (cuda)
-        llvm::outs() << cuda::emitCuda(bound.spec).source << "\n";
+        os << cuda::emitCuda(bound.spec).source << "\n";
       else
-        llvm::outs() << llvmText(cpu::emitCpu(bound.spec, *level)) << "\n";
+        os << llvmText(cpu::emitCpu(bound.spec, *level)) << "\n";
     }
   if (printed.empty())
-    return error(Location::inFile(op))
+    return error(Location::inFile(file))
            << "holds no kernel op; 'moec opt "
               "--passes=expand-ffn,form-kernels' makes them";
-  return llvm::Error::success();
+  return writeAnswer(output, code);
 }
 
 const Command moec::kEmitCommand = {&flags, run};

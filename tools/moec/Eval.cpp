@@ -4,7 +4,6 @@
 #include "runtime/generate/Evaluate.h"
 #include "runtime/text/Tokenizer.h"
 #include "llvm/Support/Format.h"
-#include "llvm/Support/MemoryBuffer.h"
 
 using namespace moec;
 using namespace moec::runtime;
@@ -13,13 +12,16 @@ namespace cl = llvm::cl;
 static cl::SubCommand flags("eval", "perplexity of a text, or logits of ids");
 static ModelFlags model(flags);
 static RunFlags runFlags(flags);
-static cl::opt<std::string> text("text", cl::value_desc("file"),
-                                 cl::desc("text to predict"), cl::sub(flags));
+static cl::opt<std::string>
+    text("text", cl::value_desc("file"),
+         cl::desc("text to predict; - is standard input"), cl::sub(flags));
+static cl::alias alsoText("file", cl::aliasopt(text),
+                          cl::desc("the same as --text"));
 static cl::list<int32_t> ids("ids", cl::CommaSeparated, cl::value_desc("ids"),
                              cl::desc("token ids to predict"), cl::sub(flags));
 static cl::opt<std::string>
     logits("logits", cl::value_desc("file.npy"),
-           cl::desc("write float32 [tokens, vocabulary] of --ids"),
+           cl::desc("write float32 [tokens, vocabulary], and no perplexity"),
            cl::sub(flags));
 static cl::opt<int64_t>
     step("step", cl::init(0), cl::value_desc("tokens"),
@@ -65,25 +67,39 @@ static llvm::Error writeLogits(Session &session,
   return file.commit();
 }
 
-static llvm::Expected<std::vector<int32_t>> readTokens(const Model &loaded) {
+static llvm::Expected<std::vector<int32_t>>
+readTokens(const Model &loaded, llvm::StringRef content) {
   if (ids.getNumOccurrences())
     return std::vector<int32_t>(ids.begin(), ids.end());
-  if (text.empty())
-    return error() << "nothing to evaluate; give --text FILE or --ids 1,2,3";
   if (!loaded.tokenizer())
     return error(Location::inFile(model.path))
            << "brings no tokenizer; give --tokenizer FILE, or --ids";
-  auto buffer = llvm::MemoryBuffer::getFile(text);
-  if (!buffer)
-    return error(Location::inFile(text))
-           << "cannot be read: " << buffer.getError().message();
-  return loaded.tokenizer()->encode((*buffer)->getBuffer(), EncodeOptions());
+  return loaded.tokenizer()->encode(content, EncodeOptions());
+}
+
+static llvm::Error checkFlags() {
+  auto fail = [](const char *problem) {
+    return llvm::make_error<UsageError>(problem);
+  };
+  if (bool(ids.getNumOccurrences()) == bool(text.getNumOccurrences()))
+    return fail("give either --text FILE or --ids 1,2,3");
+  for (const cl::opt<int64_t> *flag : {&step, &window, &stride, &limit})
+    if (*flag < 0)
+      return wrongFlag(*flag, std::to_string(*flag), "0 or more");
+  if (json && !logits.empty())
+    return fail("--json is the perplexity's, --logits asks for none");
+  return llvm::Error::success();
 }
 
 static llvm::Error run() {
+  MOEC_TRY(checkFlags());
+  std::string content;
+  if (text.getNumOccurrences()) {
+    MOEC_ASSIGN(content, readInput(text));
+  }
   MOEC_ASSIGN(AnyModel opened, model.open());
   MOEC_ASSIGN(auto loaded, runFlags.load(std::move(opened)));
-  MOEC_ASSIGN(std::vector<int32_t> tokens, readTokens(*loaded));
+  MOEC_ASSIGN(std::vector<int32_t> tokens, readTokens(*loaded, content));
   if (limit && int64_t(tokens.size()) > limit)
     tokens.resize(limit);
   MOEC_ASSIGN(auto session, Session::create(loaded));
@@ -95,14 +111,18 @@ static llvm::Error run() {
   EvaluationOptions options;
   options.window = window;
   options.stride = stride;
-  Progress progress("evaluating");
-  MOEC_ASSIGN(Evaluation result, evaluate(*session, tokens, options,
-                                          [&](int64_t done, int64_t all) {
-                                            progress.update(done, all);
-                                          }));
+  Evaluation result;
+  {
+    Progress progress("evaluating");
+    MOEC_ASSIGN(result, evaluate(*session, tokens, options,
+                                 [&](int64_t done, int64_t all) {
+                                   progress.update(done, all);
+                                 }));
+  }
   if (json) {
     printJson(llvm::json::Object{{"tokens", result.tokens},
                                  {"nll", result.nll},
+                                 {"mean_nll", result.nll / result.tokens},
                                  {"perplexity", result.perplexity()},
                                  {"seconds", result.seconds}});
     return llvm::Error::success();

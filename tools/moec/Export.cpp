@@ -13,20 +13,21 @@ static cl::SubCommand flags("export",
                             "write a model for transformers or llama.cpp");
 static ModelFlags model(flags);
 static cl::opt<std::string>
-    output("o", cl::Required, cl::value_desc("OUT"),
+    output("o", cl::value_desc("OUT"),
            cl::desc("a new folder (hf), or a file (gguf)"), cl::sub(flags));
-static cl::opt<std::string> format("format", cl::init("hf"),
-                                   cl::value_desc("format"),
-                                   cl::desc("hf or gguf"), cl::sub(flags));
+static cl::opt<std::string>
+    format("format", cl::value_desc("format"),
+           cl::desc("hf or gguf (gguf if OUT ends in .gguf, else hf)"),
+           cl::sub(flags));
 static cl::opt<std::string>
     arch("arch", cl::value_desc("name"),
          cl::desc("the architecture to write; by default the nearest that "
                   "expresses the model exactly"),
          cl::sub(flags));
-static cl::opt<std::string>
-    dtype("dtype", cl::init("auto"), cl::value_desc("type"),
-          cl::desc("of matrices: auto, f32, bf16, f16, or q8_0 (gguf)"),
-          cl::sub(flags));
+static cl::opt<std::string> dtype(
+    "dtype", cl::init("auto"), cl::value_desc("type"),
+    cl::desc("of matrices: auto, f32, bf16, f16, or for gguf q8_0 (auto)"),
+    cl::sub(flags));
 static cl::opt<bool>
     allowInexact("allow-inexact",
                  cl::desc("exchange a router that no architecture has for the "
@@ -41,12 +42,17 @@ static cl::opt<unsigned> threads("threads", cl::init(0),
 static cl::opt<bool> json("json", cl::desc("report as JSON"), cl::sub(flags));
 
 static llvm::Error parseFlags(ExportOptions &options) {
+  if (output.empty() && !dryRun)
+    return llvm::make_error<UsageError>("-o is missing");
+  MOEC_TRY(checkOutput(output));
+  if (format.empty())
+    format = llvm::StringRef(output).ends_with(".gguf") ? "gguf" : "hf";
   auto kind = llvm::StringSwitch<std::optional<ExportFormat>>(format)
                   .Case("hf", ExportFormat::huggingFace)
                   .Case("gguf", ExportFormat::gguf)
                   .Default(std::nullopt);
   if (!kind)
-    return error() << "--format is '" << format << "', expects hf or gguf";
+    return wrongFlag(format, format, "hf or gguf");
   options.request.format = *kind;
   options.request.arch = arch;
   options.request.source = Location::inFile(model.path);
@@ -59,10 +65,10 @@ static llvm::Error parseFlags(ExportOptions &options) {
   bool known = element == ElementType::f32 || element == ElementType::bf16 ||
                element == ElementType::f16 || element == ElementType::q8_0;
   if (!known)
-    return error() << "--dtype is '" << dtype
-                   << "', expects auto, f32, bf16, f16 or q8_0";
+    return wrongFlag(dtype, dtype, "auto, f32, bf16, f16 or q8_0");
   if (element == ElementType::q8_0 && *kind != ExportFormat::gguf)
-    return error() << "--dtype is q8_0, which --format gguf alone has";
+    return llvm::make_error<UsageError>(
+        "--dtype is q8_0, which --format gguf alone has");
   options.request.element = *element;
   return llvm::Error::success();
 }
@@ -91,7 +97,8 @@ static void print(const ExportReport &report, const ExportOptions &options,
                                  {"peak_rss_anon", peak.anonymous}});
     return;
   }
-  Table table({options.dryRun ? "would write" : "wrote", output});
+  std::string out = output.empty() ? "a " + format + " model" : output;
+  Table table({options.dryRun ? "would write" : "wrote", out});
   table.addRow({"format", format.getValue()});
   table.addRow({"architecture", report.architecture});
   table.addRow({"exact", report.changes.empty() ? "yes" : "no"});
@@ -102,7 +109,7 @@ static void print(const ExportReport &report, const ExportOptions &options,
     table.addRow({file.name, formatBytes(file.bytes)});
   table.addRow({"bytes", formatBytes(report.bytes)});
   if (!options.dryRun) {
-    table.addRow({"seconds", formatSeconds(seconds)});
+    table.addRow({"time", formatSeconds(seconds)});
     table.addRow({"peak memory", formatBytes(peak.anonymous)});
   }
   table.print(llvm::outs());

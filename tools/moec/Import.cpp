@@ -9,9 +9,12 @@ static cl::SubCommand flags("import", "read a model file into a module (.moe)");
 static ModelFlags model(flags);
 static cl::opt<std::string> output("o", cl::Required,
                                    cl::value_desc("file.moe"),
-                                   cl::desc("where the module goes"),
+                                   cl::desc("where the module goes; - "
+                                            "is standard output"),
                                    cl::sub(flags));
-static cl::opt<bool> text("text", cl::desc("write the text form"),
+static cl::opt<bool> text("text",
+                          cl::desc("write the text form, which can be "
+                                   "edited"),
                           cl::sub(flags));
 
 static llvm::Error run() {

@@ -3,14 +3,17 @@
 #include "codegen/package/CpuTarget.h"
 #include "passes/pipeline/Registry.h"
 #include "tools/driver/OptDriver.h"
-#include "llvm/Support/MemoryBuffer.h"
+#include "llvm/Support/FileSystem.h"
 
 using namespace moec;
 namespace cl = llvm::cl;
 
 static cl::SubCommand flags("opt", "run passes over a module");
 static cl::opt<std::string> input(cl::Positional, cl::init("-"),
-                                  cl::desc("<file.moe>"), cl::sub(flags));
+                                  cl::desc("FILE.moe"), cl::sub(flags));
+static cl::opt<std::string>
+    output("o", cl::init("-"), cl::value_desc("file.moe"),
+           cl::desc("where the module goes (standard output)"), cl::sub(flags));
 static cl::opt<std::string>
     passes("passes", cl::value_desc("pipeline"),
            cl::desc("passes with options: simplify,upcycle{experts = 8}"),
@@ -46,6 +49,7 @@ static llvm::Error run() {
     table.print(llvm::outs());
     return llvm::Error::success();
   }
+  MOEC_TRY(passFlags.check());
   OptOptions options;
   options.passes = passes;
   options.splitInputFile = split;
@@ -55,7 +59,7 @@ static llvm::Error run() {
   else if (remarks == "json")
     options.remarks = RemarkForm::json;
   else if (!remarks.empty())
-    return error() << "--remarks is '" << remarks << "', expects text or json";
+    return wrongFlag(remarks, remarks, "text or json");
   if (binary)
     options.output = ModuleForm::binary;
   options.instrumentation = passFlags.options();
@@ -65,19 +69,25 @@ static llvm::Error run() {
   else if (auto level = cpuLevelOf(target))
     cpu.emplace(*level);
   else if (!target.empty())
-    return error() << "--target is '" << target
-                   << "', expects cpu or a variant such as cpu-x86-avx2";
+    return wrongFlag(target, target, "cpu or a variant such as cpu-x86-avx2");
   options.target = cpu ? &*cpu : nullptr;
-  auto buffer = llvm::MemoryBuffer::getFileOrSTDIN(input);
-  if (!buffer)
+  if (llvm::sys::fs::is_directory(input))
     return error(Location::inFile(input))
-           << "cannot be read: " << buffer.getError().message();
-  llvm::StringRef bytes = (*buffer)->getBuffer();
-
-  return replay ? replayOpt(bytes, input, allPasses(), options, llvm::outs(),
-                            llvm::errs())
-                : runOpt(bytes, input, allPasses(), options, llvm::outs(),
-                         llvm::errs());
+           << "is a folder, expects a module; 'moec import' makes one of a "
+              "model";
+  MOEC_ASSIGN(std::string bytes, readInput(input));
+  std::string result;
+  llvm::raw_string_ostream os(result);
+  llvm::Error err =
+      replay ? replayOpt(bytes, input, allPasses(), options, os, llvm::errs())
+             : runOpt(bytes, input, allPasses(), options, os, llvm::errs());
+  // A file is whole or not there; what is printed shows how far it came.
+  if (err && output != "-")
+    return err;
+  // With --verify-diagnostics there is no module.
+  if (!verifyDiagnostics)
+    err = llvm::joinErrors(std::move(err), writeAnswer(output, result));
+  return err;
 }
 
 const Command moec::kOptCommand = {&flags, run};

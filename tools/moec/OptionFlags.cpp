@@ -7,6 +7,25 @@
 using namespace moec;
 namespace cl = llvm::cl;
 
+static cl::OptionCategory attentionFlags("attention and adapters");
+static cl::OptionCategory expertFlags("making of experts");
+static cl::OptionCategory routerFlags("router");
+static cl::OptionCategory sharedFlags("shared experts");
+
+/// The group of help that a flag stands in, by how its name begins.
+static cl::OptionCategory &groupOf(llvm::StringRef name) {
+  for (llvm::StringRef plain : {"init", "experts", "top-k", "seed", "layers"})
+    if (name == plain)
+      return cl::getGeneralCategory();
+  for (llvm::StringRef prefix : {"attention", "adapter", "rank"})
+    if (name.starts_with(prefix))
+      return attentionFlags;
+  for (llvm::StringRef prefix : {"router", "select-", "capacity"})
+    if (name.starts_with(prefix))
+      return routerFlags;
+  return name.starts_with("shared") ? sharedFlags : expertFlags;
+}
+
 namespace moec {
 class FlagMaker final : public AttrVisitor {
 public:
@@ -57,7 +76,9 @@ private:
   void add(llvm::StringRef name, const std::string &plain, F print) {
     OptionFlags::Flag &made = flag(name, plain, "");
     auto option = std::make_unique<cl::opt<T>>(
-        llvm::StringRef(made.name), cl::desc(made.help), cl::sub(command));
+        llvm::StringRef(made.name), cl::desc(made.help),
+        cl::value_desc(std::is_integral_v<T> ? "count" : "number"),
+        cl::cat(groupOf(made.name)), cl::sub(command));
     made.text = [raw = option.get(), print] { return print(*raw); };
     made.option = std::move(option);
   }
@@ -67,7 +88,7 @@ private:
     auto option = std::make_unique<cl::opt<std::string>>(
         llvm::StringRef(made.name),
         cl::value_desc(words.empty() ? "text" : "kind"), cl::desc(made.help),
-        cl::sub(command));
+        cl::cat(groupOf(made.name)), cl::sub(command));
     made.text = [raw = option.get()] { return raw->getValue(); };
     made.option = std::move(option);
   }
@@ -80,6 +101,13 @@ private:
 OptionFlags::OptionFlags(cl::SubCommand &command, Attributes &defaults) {
   FlagMaker maker(*this, command);
   defaults.visit(maker);
+}
+
+std::string OptionFlags::firstGiven() const {
+  for (const Flag &flag : flags)
+    if (flag.option->getNumOccurrences())
+      return "--" + flag.name;
+  return "";
 }
 
 llvm::Error OptionFlags::apply(RecipeBuilder &recipe) const {

@@ -14,6 +14,8 @@ namespace moec {
 class OptionFlags {
 public:
   OptionFlags(llvm::cl::SubCommand &command, Attributes &defaults);
+  /// The first flag that the user gave; empty if there is none.
+  std::string firstGiven() const;
   /// Options that the user gave go over the recipe's.
   llvm::Error apply(RecipeBuilder &recipe) const;
 

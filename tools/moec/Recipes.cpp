@@ -10,9 +10,7 @@ namespace cl = llvm::cl;
 
 static cl::SubCommand flags("recipes", "published ways to upcycle");
 static cl::opt<std::string>
-    recipeName(cl::Positional, cl::value_desc("NAME"),
-               cl::desc("[NAME or file.yaml]: explain one recipe"),
-               cl::sub(flags));
+    recipeName(cl::Positional, cl::desc("NAME or FILE.yaml"), cl::sub(flags));
 static cl::opt<bool> json("json", cl::desc("answer as JSON"), cl::sub(flags));
 static cl::opt<bool>
     yaml("yaml", cl::desc("the recipe's file, to be copied and edited"),
@@ -110,6 +108,18 @@ static void printFields(llvm::StringRef title, Attributes &attrs,
   table.print(llvm::outs());
 }
 
+/// A word as one would type it.
+static std::string shellWord(llvm::StringRef word) {
+  if (llvm::all_of(word, [](char c) {
+        return llvm::isAlnum(c) || llvm::StringRef("_./:-+,").contains(c);
+      }))
+    return word.str();
+  std::string quoted = "'";
+  for (char c : word)
+    quoted += c == '\'' ? "'\\''" : std::string(1, c);
+  return quoted + "'";
+}
+
 static void explain(Recipe &recipe, const RecipeBuilder &builder) {
   llvm::raw_ostream &os = llvm::outs();
   printWrapped(recipe.name + ": " + recipe.title);
@@ -147,7 +157,8 @@ static void explain(Recipe &recipe, const RecipeBuilder &builder) {
         table.addRow({key.name.str(), plainText(*value)});
     table.print(os);
   }
-  os << "\nmoec upcycle MODEL -o OUT --recipe " << recipe.name << "\n";
+  os << "\nmoec upcycle MODEL -o OUT --recipe " << shellWord(recipeName)
+     << "\n";
 }
 
 static llvm::Error runOne() {

@@ -3,8 +3,6 @@
 #include "frontend/tokenizer/ImportTokenizer.h"
 #include "runtime/schema/plan_generated.h"
 #include "runtime/text/Tokenizer.h"
-#include "llvm/Support/FileSystem.h"
-#include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/Path.h"
 
 using namespace moec;
@@ -21,12 +19,13 @@ static cl::opt<std::string> textFile("file", cl::value_desc("file"),
                                               "standard input"),
                                      cl::sub(flags));
 static cl::opt<std::string> tokenizerPath("tokenizer", cl::value_desc("path"),
-                                          cl::desc("tokenizer file or folder"),
+                                          cl::desc("tokenizer file or folder, "
+                                                   "for a model without one"),
                                           cl::sub(flags));
 static cl::opt<bool> noSpecial("no-special",
                                cl::desc("add no begin or end token"),
                                cl::sub(flags));
-static cl::opt<bool> json("json", cl::desc("ids as JSON"), cl::sub(flags));
+static cl::opt<bool> json("json", cl::desc("answer as JSON"), cl::sub(flags));
 
 static llvm::Expected<std::unique_ptr<Tokenizer>> openTokenizer() {
   std::string file = tokenizerPath.empty() ? path : tokenizerPath;
@@ -56,11 +55,7 @@ static llvm::Expected<std::string> readText() {
         "give either --text TEXT or --file FILE");
   if (text.getNumOccurrences())
     return text.getValue();
-  auto buffer = llvm::MemoryBuffer::getFileOrSTDIN(textFile);
-  if (!buffer)
-    return error(Location::inFile(textFile))
-           << "cannot be read: " << buffer.getError().message();
-  return (*buffer)->getBuffer().str();
+  return readInput(textFile);
 }
 
 static llvm::Error run() {
@@ -70,7 +65,12 @@ static llvm::Error run() {
   options.addSpecial = !noSpecial;
   MOEC_ASSIGN(std::vector<int32_t> ids, tokenizer->encode(input, options));
   if (json) {
-    printJson(llvm::json::Object{{"ids", llvm::json::Array(ids)}});
+    llvm::json::Array pieces;
+    for (int32_t id : ids)
+      // A piece of bytes may be no text.
+      pieces.push_back(llvm::json::fixUTF8(tokenizer->idToPiece(id)));
+    printJson(llvm::json::Object{{"ids", llvm::json::Array(ids)},
+                                 {"pieces", std::move(pieces)}});
     return llvm::Error::success();
   }
   Table table({"id", "piece"});

@@ -13,7 +13,6 @@
 #include "llvm/ADT/MapVector.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
-#include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/Path.h"
 
 #include <chrono>
@@ -24,7 +23,7 @@ namespace cl = llvm::cl;
 static cl::SubCommand flags("upcycle", "turn a dense model into experts");
 static ModelFlags model(flags);
 static cl::opt<std::string>
-    output("o", cl::Required, cl::value_desc("OUT"),
+    output("o", cl::value_desc("OUT"),
            cl::desc("file.moe (weights by reference) or a folder (weights "
                     "written as safetensors)"),
            cl::sub(flags));
@@ -51,28 +50,30 @@ static cl::opt<std::string>
 static cl::list<std::string>
     texts("calibration-text", cl::value_desc("file"),
           cl::desc("text that calibration runs the model on"), cl::sub(flags));
+static cl::OptionCategory instead("instead of making experts");
 static cl::opt<std::string>
     toDense("to-dense", cl::value_desc("average|concat|EXPERT"),
-            cl::desc("instead: make a MoE dense, by the mean of its experts, "
-                     "by all of them side by side, or by one of them"),
-            cl::sub(flags));
+            cl::desc("make a MoE dense, by the mean of its experts, by all of "
+                     "them side by side, or by one of them"),
+            cl::cat(instead), cl::sub(flags));
 static cl::list<std::string>
     editExpert("edit-expert", cl::value_desc("options"),
-               cl::desc("instead: add or replace one expert of a MoE, such as "
+               cl::desc("add or replace one expert of a MoE, such as "
                         "layer=3,expert=2,init=drop (of pass 'edit-expert')"),
-               cl::sub(flags));
-static cl::opt<std::string>
-    selectExperts("select-experts", cl::value_desc("options"),
-                  cl::desc("instead: let other experts of a MoE run, such as "
-                           "top_k=4 (of pass 'select-experts')"),
-                  cl::sub(flags));
+               cl::cat(instead), cl::sub(flags));
+static cl::opt<std::string> selectExperts(
+    "select-experts", cl::value_desc("options"),
+    cl::desc("let other experts of a MoE run, such as top_k=4 (of "
+             "pass 'select-experts')"),
+    cl::cat(instead), cl::sub(flags));
 static cl::opt<bool>
     dryRun("dry-run",
            cl::desc("print size, memory and time, and write nothing"),
            cl::sub(flags));
-static cl::opt<std::string> dtype("dtype", cl::init("auto"),
-                                  cl::desc("matrices of a folder: f32 or bf16"),
-                                  cl::sub(flags));
+static cl::opt<std::string>
+    dtype("dtype", cl::init("auto"), cl::value_desc("type"),
+          cl::desc("matrices of a folder: auto, f32 or bf16 (auto)"),
+          cl::sub(flags));
 static cl::opt<unsigned> threads("threads", cl::init(0),
                                  cl::desc("threads (0: one a processor)"),
                                  cl::sub(flags));
@@ -91,14 +92,6 @@ static cl::opt<std::string>
 
 static constexpr size_t kProbeTokens = 16;
 
-static llvm::Expected<std::string> readFile(llvm::StringRef path) {
-  auto buffer = llvm::MemoryBuffer::getFile(path);
-  if (!buffer)
-    return error(Location::inFile(path.str()))
-           << "cannot read: " << buffer.getError().message();
-  return (*buffer)->getBuffer().str();
-}
-
 /// The recipe with what `--set` and flags put over it.
 static llvm::Expected<Recipe> chosenRecipe() {
   RecipeBuilder builder;
@@ -106,7 +99,7 @@ static llvm::Expected<Recipe> chosenRecipe() {
     MOEC_ASSIGN(builder, RecipeBuilder::open(recipeName));
   }
   if (!prompts.empty()) {
-    MOEC_ASSIGN(std::string text, readFile(prompts));
+    MOEC_ASSIGN(std::string text, readInput(prompts));
     MOEC_TRY(builder.setPrompts(text, prompts));
   }
   for (const std::string &assignment : settings)
@@ -114,7 +107,7 @@ static llvm::Expected<Recipe> chosenRecipe() {
   MOEC_TRY(options.apply(builder));
   MOEC_ASSIGN(Recipe recipe, builder.build());
   for (const std::string &path : texts) {
-    MOEC_ASSIGN(std::string text, readFile(path));
+    MOEC_ASSIGN(std::string text, readInput(path));
     recipe.calibration.texts.push_back(std::move(text));
   }
   // As many experts as models or prompts, where nobody says how many.
@@ -260,8 +253,7 @@ static llvm::Expected<ElementType> folderElement(const Module &module) {
   if (precision == Precision::automatic)
     precision = naturalPrecision(module);
   if (precision == Precision::q8_0)
-    return error() << "--dtype is q8_0, but a folder holds f32 or bf16; "
-                      "compile it to q8_0 instead";
+    return wrongFlag(dtype, dtype, "f32 or bf16, which a folder may hold");
   return precision == Precision::f32 ? ElementType::f32 : ElementType::bf16;
 }
 
@@ -276,7 +268,7 @@ static llvm::Error tellPlan(Module &module, CheckpointReader &reader) {
   else
     printPlan(plan, llvm::outs());
   if (plan.writtenBytes > plan.freeBytes)
-    warn("the disk of '" + output + "' has too little room");
+    warn("the disk of '" + plan.output + "' has too little room");
   return llvm::Error::success();
 }
 
@@ -362,9 +354,18 @@ static llvm::Error compareBlocks(const Module &before, const Module &after,
 static llvm::Error edit() {
   auto start = Clock::now();
   MemoryWatch memory;
-  if (!recipeName.empty() || !settings.empty() || !donors.empty())
+  std::string given = options.firstGiven();
+  for (auto [flag, times] :
+       {std::pair("--recipe", recipeName.getNumOccurrences()),
+        std::pair("--set", settings.getNumOccurrences()),
+        std::pair("--donor", donors.getNumOccurrences()),
+        std::pair("--prompts", prompts.getNumOccurrences()),
+        std::pair("--calibration-text", texts.getNumOccurrences())})
+    if (times)
+      given = flag;
+  if (!given.empty())
     return llvm::make_error<UsageError>(
-        "--to-dense, --edit-expert and --select-experts take no recipe");
+        "--to-dense, --edit-expert and --select-experts take no " + given);
   std::vector<std::string> passes;
   for (const std::string &given : editExpert)
     passes.push_back("edit-expert{" + given + "}");
@@ -373,8 +374,8 @@ static llvm::Error edit() {
   if (!toDense.empty()) {
     bool one = llvm::all_of(toDense, llvm::isDigit);
     if (!one && toDense != "average" && toDense != "concat")
-      return error() << "--to-dense is '" << toDense
-                     << "', expects 'average', 'concat' or an expert";
+      return wrongFlag(toDense, toDense,
+                       "average, concat or the number of an expert");
     passes.push_back((one ? "to-dense{how=expert,expert=" : "to-dense{how=") +
                      toDense + "}");
   }
@@ -421,6 +422,9 @@ static llvm::Error edit() {
 }
 
 static llvm::Error run() {
+  if (output.empty() && !dryRun)
+    return llvm::make_error<UsageError>("-o is missing");
+  MOEC_TRY(checkOutput(output));
   if (!toDense.empty() || !editExpert.empty() || !selectExperts.empty())
     return edit();
   auto start = Clock::now();
@@ -455,10 +459,6 @@ static llvm::Error run() {
   text.consume_back("}");
   std::vector<Remark> remarks;
   MOEC_TRY(upcycleModule(module, text, &remarks));
-  // Equal donors are told already, by their digests.
-  llvm::erase_if(remarks, [](const Remark &remark) {
-    return llvm::StringRef(remark.reason).starts_with("has equal donors");
-  });
   warnOf(remarks);
   if (dryRun)
     return tellPlan(module, reader);

@@ -203,7 +203,7 @@ class Graphs(harness.MoecTest):
 
     def test_unknown_format(self):
         self.fails(["dump", self.model, "--format", "picture"],
-                   "'picture'", "model-explorer")
+                   "'picture'", "model-explorer", code=2)
 
 
 if __name__ == "__main__":

@@ -178,13 +178,22 @@ class Export(harness.MoecTest):
         self.fails(["export", sparse, "-o", self.path("x"), "--arch", "gpt5"],
                    "--arch is 'gpt5'", "mixtral")
         self.fails(["export", sparse, "-o", self.path("x"), "--format", "onnx"],
-                   "--format is 'onnx'", "hf or gguf")
+                   "--format is 'onnx'", "hf or gguf", code=2)
         self.fails(["export", sparse, "-o", self.path("x"), "--dtype", "int4"],
-                   "--dtype is 'int4'")
+                   "--dtype is 'int4'", code=2)
         self.fails(["export", sparse, "-o", self.path("x"), "--dtype", "q8_0"],
-                   "q8_0", "gguf")
+                   "q8_0", "gguf", code=2)
         self.assertFalse(os.path.exists(self.path("x")))
         self.assertEqual(self.left_over(), [])
+
+    def test_refusal_names_what_is_in_the_way(self):
+        """Not that the dense family of the same name has no experts."""
+        sparse = self.upcycled("--router", "sigmoid-topk")
+        result = self.run_moec("export", sparse, "-o", self.path("x.gguf"))
+        self.assertEqual(result.returncode, 1)
+        self.assertIn("its router takes sigmoids", result.stderr)
+        self.assertIn("no architecture of --format gguf is exact",
+                      result.stderr)
 
     def test_inexact_exports_say_what_changed(self):
         sparse = self.upcycled("--router", "softmax-topk")

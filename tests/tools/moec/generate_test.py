@@ -69,7 +69,7 @@ class Generate(harness.MoecTest):
         self.assertNotEqual(sampled(1), sampled(2))
         self.assertEqual(
             self.ids(self.model), self.ids(self.model, "--temperature", 2,
-                                           "--sample-top-k", 1))
+                                           "--top-k", 1))
 
     def test_stops_at_the_context(self):
         answer = self.json("generate", self.model, "--prompt", "a" * 60,
@@ -85,11 +85,66 @@ class Generate(harness.MoecTest):
         self.assertEqual(text.decode(errors="replace"),
                          "abc" + answer["text"] + "\n")
 
+    def test_words_stand_apart_as_in_the_whole_text(self):
+        """The first word after the prompt keeps its space."""
+        model = tiny.write_llama2c(self.path("m.bin"))
+        tokenizer = tiny.write_llama2c_tokenizer(self.path("t.bin"), 300)
+        arguments = [model, "--tokenizer", tokenizer, "--ignore-eos",
+                     "--max-tokens", 12]
+        answer = self.json("generate", *arguments, "--prompt", "abc")
+        text = self.succeeds("generate", *arguments, "--prompt", "abc")
+        self.assertEqual(text, "abc" + answer["text"] + "\n")
+        # The same tokens as a prompt of ids decode to the same text.
+        ids = ",".join(map(str, answer["prompt_ids"]))
+        self.assertEqual(text, self.succeeds(
+            "generate", *arguments, "--prompt-ids", ids))
+
+    def test_prompt_from_a_file(self):
+        with open(self.path("prompt"), "w") as file:
+            file.write("abc")
+        expected = self.json("generate", self.model, "--prompt", "abc",
+                             "--max-tokens", 4)["ids"]
+        self.assertEqual(expected, self.json(
+            "generate", self.model, "--file", self.path("prompt"),
+            "--max-tokens", 4)["ids"])
+        with open(self.path("prompt")) as file:
+            self.assertEqual(expected, self.json(
+                "generate", self.model, "--file", "-", "--max-tokens", 4,
+                stdin=file)["ids"])
+
+    def test_flags_that_contradict_each_other(self):
+        for flags in (["--prompt", "a", "--prompt-ids", 1],
+                      ["--prompt", "a", "--file", "b"],
+                      ["--prompt-ids", 1, "--chat"],
+                      ["--prompt", "a", "--system", "b"],
+                      ["--prompt", "a", "--max-tokens", -1],
+                      ["--prompt", "a", "--dtype", "f64"]):
+            with self.subTest(flags):
+                self.fails(["generate", self.model, *flags], code=2)
+
+    def test_settings_of_the_sampler(self):
+        for flag, value in (("--temperature", -1), ("--temperature", "nan"),
+                            ("--top-p", 0), ("--top-p", 1.5), ("--min-p", 2),
+                            ("--repetition-penalty", 0)):
+            with self.subTest(flag, value=value):
+                result = self.run_moec("generate", self.model, "--prompt", "a",
+                                       flag, value)
+                self.assertEqual(result.returncode, 1)
+                self.assertEqual(result.stdout, b"")
+                self.assertIn(f"got {value}", result.stderr)
+
     def test_statistics(self):
         text = self.run_moec("generate", self.sparse, "--prompt", "abc",
                              "--max-tokens", 4, "--stats").stdout
         self.assertIn(b"experts chosen", text)
         self.assertIn(b"prefill", text)
+        self.assertIn(b"stopped after 4 tokens: max_tokens", text)
+        answer = self.json("generate", self.sparse, "--prompt", "abc",
+                           "--max-tokens", 4)
+        # Three tokens of the prompt, three of the four that were written.
+        tokens = len(answer["prompt_ids"]) + 3
+        for layer in answer["expert_load"]:
+            self.assertEqual(sum(layer["counts"]), 2 * tokens)
 
 
 @unittest.skipUnless(os.path.isdir(DATA),
