@@ -59,6 +59,16 @@ std::string moec::endWithin(llvm::StringRef text, size_t columns) {
   return "..." + text.str();
 }
 
+/// `12`, `-1.5e-07`, `3.2 MB`; also what stands for a number: nothing, `-`,
+/// `inf`. `6 8` is a list.
+static bool isNumber(llvm::StringRef cell) {
+  auto [number, unit] = cell.split(' ');
+  if (unit.contains(' ') || (!unit.empty() && llvm::isDigit(unit[0])))
+    return false;
+  return number.empty() || number == "inf" || llvm::isDigit(number[0]) ||
+         number[0] == '-';
+}
+
 Table::Table(std::vector<std::string> header) { addRow(std::move(header)); }
 
 void Table::addRow(std::vector<std::string> cells) {
@@ -74,14 +84,11 @@ void Table::print(llvm::raw_ostream &os) const {
   for (auto &row : rows)
     for (size_t i = 0; i < row.size(); ++i)
       widths[i] = std::max(widths[i], displayColumns(row[i]));
-  // A column of numbers, with or without a unit, stands to the right.
+  // A column of numbers stands to the right.
   std::vector<bool> numbers(widths.size());
   for (size_t i = 0; i < widths.size(); ++i)
-    numbers[i] = llvm::all_of(llvm::drop_begin(rows), [&](auto &row) {
-      llvm::StringRef cell = row[i];
-      return cell.empty() || ((llvm::isDigit(cell[0]) || cell[0] == '-') &&
-                              cell.count(' ') < 2);
-    });
+    numbers[i] = llvm::all_of(llvm::drop_begin(rows),
+                              [&](auto &row) { return isNumber(row[i]); });
   bool colour = os.has_colors();
   for (size_t r = 0; r < rows.size(); ++r) {
     if (r == 0 && colour)

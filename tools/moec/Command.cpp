@@ -209,12 +209,22 @@ llvm::Error moec::writeAnswer(llvm::StringRef path, llvm::StringRef contents) {
   return llvm::Error::success();
 }
 
-llvm::Error moec::checkOutput(llvm::StringRef path) {
+llvm::Error moec::checkOutput(llvm::StringRef path, bool dryRun) {
+  if (path.empty() && !dryRun)
+    return llvm::make_error<UsageError>("-o is missing");
   if (path == "-")
     return llvm::make_error<UsageError>(
         "-o is '-', but this is not written to standard output; expects a "
         "name");
   return llvm::Error::success();
+}
+
+llvm::Error moec::checkWritable(llvm::StringRef path, llvm::StringRef later) {
+  if (path.empty() || path == "-" ||
+      (!later.empty() && path.starts_with(later)))
+    return llvm::Error::success();
+  // Not committed, it goes away again.
+  return AtomicFile::create(path).takeError();
 }
 
 llvm::Expected<std::string> moec::readInput(llvm::StringRef path) {

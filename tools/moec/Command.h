@@ -90,8 +90,12 @@ unsigned terminalColumns(int descriptor, unsigned fallback);
 
 /// Contents for an output that may be standard output, by the name `-`.
 llvm::Error writeAnswer(llvm::StringRef path, llvm::StringRef contents);
-/// What is no text is refused for standard output.
-llvm::Error checkOutput(llvm::StringRef path);
+/// Checks what `-o` says, which may be nothing for a dry run; what is no text
+/// is refused for standard output.
+llvm::Error checkOutput(llvm::StringRef path, bool dryRun = false);
+/// Before the work: a file that may be empty, for none, can be written; one in
+/// a folder that is made later is not looked at.
+llvm::Error checkWritable(llvm::StringRef path, llvm::StringRef later = "");
 /// A text file, or standard input by the name `-`.
 llvm::Expected<std::string> readInput(llvm::StringRef path);
 

@@ -42,6 +42,7 @@ static llvm::Expected<AnyModel> open(const std::string &path) {
 }
 
 static llvm::Error run() {
+  MOEC_TRY(checkWritable(html));
   MOEC_ASSIGN(AnyModel left, open(before));
   MOEC_ASSIGN(AnyModel right, open(after));
   ModuleDiff diff = diffModules(*left.module, *right.module);

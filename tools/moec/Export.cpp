@@ -42,9 +42,7 @@ static cl::opt<unsigned> threads("threads", cl::init(0),
 static cl::opt<bool> json("json", cl::desc("report as JSON"), cl::sub(flags));
 
 static llvm::Error parseFlags(ExportOptions &options) {
-  if (output.empty() && !dryRun)
-    return llvm::make_error<UsageError>("-o is missing");
-  MOEC_TRY(checkOutput(output));
+  MOEC_TRY(checkOutput(output, dryRun));
   if (format.empty())
     format = llvm::StringRef(output).ends_with(".gguf") ? "gguf" : "hf";
   auto kind = llvm::StringSwitch<std::optional<ExportFormat>>(format)

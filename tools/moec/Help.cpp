@@ -40,6 +40,9 @@ bool moec::wantsHelp(const Command &command,
 static std::string flagText(const cl::Option &option) {
   std::string text =
       (option.ArgStr.size() == 1 ? "-" : "--") + option.ArgStr.str();
+  if (option.getValueExpectedFlag() == cl::ValueOptional &&
+      !option.ValueStr.empty())
+    return text + "[=<" + option.ValueStr.str() + ">]";
   if (option.getValueExpectedFlag() != cl::ValueRequired)
     return text;
   llvm::StringRef value = option.ValueStr.empty() ? "value" : option.ValueStr;

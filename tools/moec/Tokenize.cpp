@@ -1,9 +1,13 @@
 #include "tools/moec/Command.h"
 
 #include "frontend/tokenizer/ImportTokenizer.h"
+#include "ir/binary/Binary.h"
+#include "ir/support/MappedFile.h"
+#include "runtime/program/Plan.h"
 #include "runtime/schema/plan_generated.h"
 #include "runtime/text/Tokenizer.h"
-#include "llvm/Support/Path.h"
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/Support/FileSystem.h"
 
 using namespace moec;
 namespace cl = llvm::cl;
@@ -27,12 +31,25 @@ static cl::opt<bool> noSpecial("no-special",
                                cl::sub(flags));
 static cl::opt<bool> json("json", cl::desc("answer as JSON"), cl::sub(flags));
 
+/// Whether a file is a model that a tokenizer may be part of, by its contents.
+static llvm::Expected<bool> holdsModel(llvm::StringRef file) {
+  if (llvm::sys::fs::is_directory(file))
+    return false;
+  if (file.ends_with(".moe"))
+    return true;
+  MOEC_ASSIGN(auto mapped, MappedFile::open(file));
+  llvm::StringRef bytes = llvm::toStringRef(mapped->bytes());
+  return bytes.starts_with("GGUF") || looksLikeBinary(bytes) ||
+         runtime::looksLikePlan(mapped->bytes());
+}
+
 static llvm::Expected<std::unique_ptr<Tokenizer>> openTokenizer() {
   std::string file = tokenizerPath.empty() ? path : tokenizerPath;
-  llvm::StringRef extension = llvm::sys::path::extension(file);
-  bool isModel =
-      extension == ".moe" || extension == ".moep" || extension == ".gguf";
-  if (isModel && tokenizerPath.empty()) {
+  bool isModel = false;
+  if (tokenizerPath.empty()) {
+    MOEC_ASSIGN(isModel, holdsModel(file));
+  }
+  if (isModel) {
     MOEC_ASSIGN(AnyModel model, openAnyModel(file));
     llvm::StringRef blob;
     if (model.plan) {

@@ -422,9 +422,8 @@ static llvm::Error edit() {
 }
 
 static llvm::Error run() {
-  if (output.empty() && !dryRun)
-    return llvm::make_error<UsageError>("-o is missing");
-  MOEC_TRY(checkOutput(output));
+  MOEC_TRY(checkOutput(output, dryRun));
+  MOEC_TRY(checkWritable(html, output));
   if (!toDense.empty() || !editExpert.empty() || !selectExperts.empty())
     return edit();
   auto start = Clock::now();

@@ -31,6 +31,19 @@ TEST(Table, control_characters_and_stray_bytes_are_spelled_out) {
   EXPECT_EQ(printable(llvm::StringRef("\0", 1)), "\\x00");
 }
 
+TEST(Table, numbers_stand_to_the_right_and_lists_do_not) {
+  Table table({"what", "list", "number"});
+  table.addRow({"a", "16 16", "inf"});
+  table.addRow({"b", "1 2", "1.5"});
+  table.addRow({"c", "", "-"});
+  table.addRow({"d", "3", "200.5 ms"});
+  EXPECT_EQ(print(table), "what  list     number\n"
+                          "a     16 16       inf\n"
+                          "b     1 2         1.5\n"
+                          "c                   -\n"
+                          "d     3      200.5 ms\n");
+}
+
 TEST(Table, end_of_a_text_within_columns) {
   EXPECT_EQ(endWithin("short", 5), "short");
   EXPECT_EQ(endWithin("writing a/b/c 10%", 10), "...b/c 10%");

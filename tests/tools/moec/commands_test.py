@@ -209,6 +209,13 @@ class Commands(harness.MoecTest):
         self.assertTrue(report["JIT plug-in"]["ok"],
                         report["JIT plug-in"]["detail"])
 
+    def test_tokenize_knows_models_by_their_contents(self):
+        named = tiny.write_gguf(self.path("m.gguf"))
+        os.rename(named, self.path("model without a suffix"))
+        self.assertTrue(self.json(
+            "tokenize", self.path("model without a suffix"), "--text",
+            "ab")["ids"])
+
     def test_tokenize_a_tokenizer_alone(self):
         path = os.path.join(self.model, "tokenizer.json")
         answer = self.json("tokenize", path, "--text", "ab")

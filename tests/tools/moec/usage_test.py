@@ -169,6 +169,13 @@ class Streams(harness.MoecTest):
                 with open(self.path(out)) as file:
                     self.assertEqual(file.read(), printed)
 
+    def test_page_that_cannot_be_written(self):
+        """Is found before the model is written."""
+        self.fails(["upcycle", self.module, "-o", self.path("u.moe"), "--html",
+                    self.path("none", "r.html")], "No such file",
+                   place=self.path("none"))
+        self.assertFalse(os.path.exists(self.path("u.moe")))
+
     def test_no_output_of_a_failure(self):
         self.fails(["opt", self.module, "--passes=upcycle{experts=0}", "-o",
                     self.path("x.moe")], "experts is 0")
