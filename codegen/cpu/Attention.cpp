@@ -27,6 +27,7 @@
 #include "codegen/cpu/SmallProduct.h"
 #include "codegen/cpu/VectorMath.h"
 #include "llvm/ADT/STLExtras.h"
+#include "llvm/ADT/Sequence.h"
 #include "llvm/Support/MathExtras.h"
 
 #include <algorithm>
@@ -57,7 +58,7 @@ private:
                   Value *to);
   Value *windowStart(Value *own);
   std::pair<Value *, Value *> seen(Value *own, Value *base);
-  void emitSoftmax(Value *row, Value *begin, Value *end);
+  void emitSoftmax(Value *firstRow, Value *begin, Value *end);
   void emitRun(Value *head, Value *token, Value *sequence, Value *position,
                Value *count);
   Value *rowAt(int64_t base, Value *row, int64_t stride) {
@@ -70,6 +71,8 @@ private:
   Emitter &e;
   const AttentionSpec &spec;
   int64_t group; ///< query heads of a cache head
+  int64_t together =
+      1;         ///< rows of a token whose softmax is one stretch of code
   int64_t chunk; ///< positions of one softmax step
   bool pairs;    ///< bf16 products
   int64_t valueDim;
@@ -96,6 +99,10 @@ AttentionEmitter::AttentionEmitter(Emitter &e, const AttentionSpec &spec)
     : e(e), spec(spec), group(spec.heads / spec.kvHeads),
       chunk(std::max(kChunk / spec.blockSize, int64_t(1)) * spec.blockSize),
       pairs(takesPairs(e, spec)) {
+  // Enough to hide the latency of one row's maximum behind the others'.
+  for (int64_t rows : {2, 3, 4})
+    if (group % rows == 0)
+      together = rows;
   int64_t bytes = blockBytes(spec.cache);
   valueDim = spec.valueWidth();
   keyBytes = spec.headDim * spec.blockSize * bytes;
@@ -157,19 +164,23 @@ std::pair<Value *, Value *> AttentionEmitter::seen(Value *own, Value *base) {
   return {begin, end};
 }
 
-/// Takes a row's scores of slots [begin, end) into account: its maximum and
-/// sum, its accumulator rescaled where the maximum grew, scores turned to
-/// exponentials.
-void AttentionEmitter::emitSoftmax(Value *row, Value *begin, Value *end) {
+/// Takes the scores of slots [begin, end) into account, for `together` rows of
+/// one token from `firstRow` on: maxima and sums, accumulators rescaled where a
+/// maximum grew, scores turned to exponentials.
+void AttentionEmitter::emitSoftmax(Value *firstRow, Value *begin, Value *end) {
   IRBuilder<> &b = e.b;
   unsigned lanes = lanesDividing(chunk, e.lanes);
-  Value *scoreRow = rowAt(scoresOffset, row, scoresStride);
-  Value *stats = rowAt(statsOffset, row, 8);
-  Value *oldMaximum = e.load(e.f32, stats);
+  auto numbers = seq(int64_t(0), together);
+  auto forRows = [&](function_ref<Value *(int64_t)> make) {
+    return to_vector<4>(map_range(numbers, make));
+  };
+  auto rows = forRows([&](int64_t i) { return e.add(firstRow, i); });
   Value *first = b.CreateAnd(begin, e.index(-int64_t(lanes)));
-  auto scoresAt = [&](Value *slot) { return e.element(scoreRow, slot, 4); };
-  auto load = [&](Value *slot) {
-    return e.loadRaw(e.f32, scoresAt(slot), lanes, nullptr);
+  auto scoresAt = [&](int64_t i, Value *slot) {
+    return e.element(rowAt(scoresOffset, rows[i], scoresStride), slot, 4);
+  };
+  auto load = [&](int64_t i, Value *slot) {
+    return e.loadRaw(e.f32, scoresAt(i, slot), lanes, nullptr);
   };
   double inf = std::numeric_limits<double>::infinity();
   Value *least = e.splat(-inf, lanes);
@@ -183,25 +194,30 @@ void AttentionEmitter::emitSoftmax(Value *row, Value *begin, Value *end) {
   };
   if (spec.softcap)
     e.loop(first, end, lanes, [&](Value *slot) {
-      Value *x = load(slot);
-      if (pairs)
-        x = b.CreateFMul(x, e.splat(spec.scale, lanes));
-      e.store(capped(x), scoresAt(slot));
+      for (int64_t i : numbers) {
+        Value *x = load(i, slot);
+        if (pairs)
+          x = b.CreateFMul(x, e.splat(spec.scale, lanes));
+        e.store(capped(x), scoresAt(i, slot));
+      }
     });
-  // Slots that the row does not see get a score of -infinity: they are in the
+  // Slots that the token does not see get a score of -infinity: they are in the
   // vectors at either end.
+  auto hide = [&](Value *slot, Value *isHidden) {
+    for (int64_t i : numbers)
+      e.store(b.CreateSelect(isHidden, least, load(i, slot)),
+              scoresAt(i, slot));
+  };
   Value *last = b.CreateAnd(e.add(end, -1), e.index(-int64_t(lanes)));
-  e.store(b.CreateSelect(e.laneMask(b.CreateSub(end, last), lanes), load(last),
-                         least),
-          scoresAt(last));
+  hide(last, b.CreateNot(e.laneMask(b.CreateSub(end, last), lanes)));
   if (spec.window)
-    e.store(b.CreateSelect(e.laneMask(b.CreateSub(begin, first), lanes), least,
-                           load(first)),
-            scoresAt(first));
-  Value *most = e.loop(first, end, lanes, {least},
+    hide(first, e.laneMask(b.CreateSub(begin, first), lanes));
+  Values most = e.loop(first, end, lanes, Values(together, least),
                        [&](Value *slot, ArrayRef<Value *> most) -> Values {
-                         return {larger(most[0], load(slot))};
-                       })[0];
+                         return forRows([&](int64_t i) {
+                           return larger(most[i], load(i, slot));
+                         });
+                       });
   // Powers of 2 of scaled scores where they are rounded to bf16 anyway.
   double factor = 1;
   if (pairs)
@@ -209,45 +225,56 @@ void AttentionEmitter::emitSoftmax(Value *row, Value *begin, Value *end) {
   auto power = [&](Value *x) {
     return pairs ? emitShortExp2(e, x) : emitExp(e, x);
   };
-  Value *chunkMaximum = e.maxLanesNoNan(most);
-  if (pairs)
-    chunkMaximum = b.CreateFMul(chunkMaximum, ConstantFP::get(e.f32, factor));
-  Value *maximum = larger(oldMaximum, chunkMaximum);
-  Value *top = e.splat(maximum, lanes);
-  Value *powers = pairs ? rowAt(powersOffset, row, powersStride) : nullptr;
-  Value *sums = e.loop(
-      first, end, lanes, {e.splat(0.0, lanes)},
-      [&](Value *slot, ArrayRef<Value *> sum) -> Values {
-        Value *x = load(slot);
-        Value *below = pairs
-                           ? e.fma(x, e.splat(factor, lanes), b.CreateFNeg(top))
-                           : b.CreateFSub(x, top);
-        Value *y = b.CreateSelect(b.CreateFCmpUNE(x, least), power(below),
-                                  e.splat(0.0, lanes));
-        e.store(y, scoresAt(slot));
-        if (pairs)
-          e.storeFloats(ElementType::bf16, y, e.element(powers, slot, 2));
-        return {b.CreateFAdd(sum[0], y)};
-      })[0];
-  Value *oldSum = e.load(e.f32, e.offset(stats, 4));
-  // Where the maximum stays, the factor is exactly 1.
-  Value *scaledSum = e.ifElse(
-      b.CreateFCmpOGT(maximum, oldMaximum),
-      [&]() -> Values {
-        Value *alpha =
-            power(e.splat(b.CreateFSub(oldMaximum, maximum), e.lanes));
-        Value *accumulator = rowAt(sumOffset, row, sumStride);
-        e.columns(valueDim, [&](Value *column, Value *mask) {
-          Value *at = e.element(accumulator, column, 4);
-          Value *x = e.loadFloats(ElementType::f32, at, e.lanes, mask);
-          e.storeFloats(ElementType::f32, b.CreateFMul(x, alpha), at, mask);
+  auto stats =
+      forRows([&](int64_t i) { return rowAt(statsOffset, rows[i], 8); });
+  auto oldMaxima = forRows([&](int64_t i) { return e.load(e.f32, stats[i]); });
+  auto maxima = forRows([&](int64_t i) {
+    Value *maximum = e.maxLanesNoNan(most[i]);
+    if (pairs)
+      maximum = b.CreateFMul(maximum, ConstantFP::get(e.f32, factor));
+    return larger(oldMaxima[i], maximum);
+  });
+  auto tops = forRows([&](int64_t i) { return e.splat(maxima[i], lanes); });
+  Values sums = e.loop(
+      first, end, lanes, Values(together, e.splat(0.0, lanes)),
+      [&](Value *slot, ArrayRef<Value *> sums) -> Values {
+        return forRows([&](int64_t i) {
+          Value *x = load(i, slot);
+          Value *below =
+              pairs ? e.fma(x, e.splat(factor, lanes), b.CreateFNeg(tops[i]))
+                    : b.CreateFSub(x, tops[i]);
+          Value *y = b.CreateSelect(b.CreateFCmpUNE(x, least), power(below),
+                                    e.splat(0.0, lanes));
+          e.store(y, scoresAt(i, slot));
+          if (pairs)
+            e.storeFloats(
+                ElementType::bf16, y,
+                e.element(rowAt(powersOffset, rows[i], powersStride), slot, 2));
+          return b.CreateFAdd(sums[i], y);
         });
-        e.store(maximum, stats);
-        Value *factor = b.CreateExtractElement(alpha, uint64_t(0));
-        return {b.CreateFMul(oldSum, factor)};
-      },
-      [&]() -> Values { return {oldSum}; })[0];
-  e.store(b.CreateFAdd(scaledSum, e.sumLanes(sums)), e.offset(stats, 4));
+      });
+  for (int64_t i : numbers) {
+    Value *oldSum = e.load(e.f32, e.offset(stats[i], 4));
+    // Where the maximum stays, the factor is exactly 1.
+    Value *scaledSum = e.ifElse(
+        b.CreateFCmpOGT(maxima[i], oldMaxima[i]),
+        [&]() -> Values {
+          Value *alpha =
+              power(e.splat(b.CreateFSub(oldMaxima[i], maxima[i]), e.lanes));
+          Value *accumulator = rowAt(sumOffset, rows[i], sumStride);
+          e.columns(valueDim, [&](Value *column, Value *mask) {
+            Value *at = e.element(accumulator, column, 4);
+            Value *x = e.loadFloats(ElementType::f32, at, e.lanes, mask);
+            e.storeFloats(ElementType::f32, b.CreateFMul(x, alpha), at, mask);
+          });
+          e.store(maxima[i], stats[i]);
+          Value *first = b.CreateExtractElement(alpha, uint64_t(0));
+          return {b.CreateFMul(oldSum, first)};
+        },
+        [&]() -> Values { return {oldSum}; })[0];
+    e.store(b.CreateFAdd(scaledSum, e.sumLanes(sums[i])),
+            e.offset(stats[i], 4));
+  }
 }
 
 /// Adds slots [from, to) of a block, which begins at `slot` of the chunk, to
@@ -306,7 +333,7 @@ void AttentionEmitter::emitChunk(ArrayRef<Value *> arguments) {
                  e.element(rowAt(scoresOffset, zero, scoresStride), slot, 4),
                  e.index(pairs ? spec.headDim / 2 : spec.headDim));
   });
-  e.loop(zero, rows, 1, [&](Value *row) {
+  e.loop(zero, rows, together, [&](Value *row) {
     Value *own = b.CreateAdd(position, b.CreateUDiv(row, e.index(group)));
     auto [begin, end] = seen(own, base);
     e.ifThen(b.CreateICmpSLT(begin, end),
