@@ -188,17 +188,13 @@ void AttentionEmitter::emitSoftmax(Value *firstRow, Value *begin, Value *end) {
   auto larger = [&](Value *most, Value *x) {
     return b.CreateSelect(b.CreateFCmpOGT(x, most), x, most);
   };
-  auto capped = [&](Value *x) {
-    x = emitTanh(e, b.CreateFMul(x, e.splat(1 / spec.softcap, lanes)));
-    return b.CreateFMul(x, e.splat(spec.softcap, lanes));
-  };
   if (spec.softcap)
     e.loop(first, end, lanes, [&](Value *slot) {
       for (int64_t i : numbers) {
-        Value *x = load(i, slot);
-        if (pairs)
-          x = b.CreateFMul(x, e.splat(spec.scale, lanes));
-        e.store(capped(x), scoresAt(i, slot));
+        double scale = (pairs ? spec.scale : 1) / spec.softcap;
+        Value *x = b.CreateFMul(load(i, slot), e.splat(scale, lanes));
+        x = b.CreateFMul(emitTanh(e, x), e.splat(spec.softcap, lanes));
+        e.store(x, scoresAt(i, slot));
       }
     });
   // Slots that the token does not see get a score of -infinity: they are in the
