@@ -29,6 +29,7 @@ static cl::opt<bool> exitCode("exit-code",
                               cl::desc("exit with 1 if the models differ"),
                               cl::sub(flags));
 static cl::opt<unsigned> threads("threads", cl::init(0),
+                                 cl::value_desc("count"),
                                  cl::desc("threads (0: one a processor)"),
                                  cl::sub(flags));
 

@@ -37,6 +37,7 @@ static cl::opt<bool>
     dryRun("dry-run", cl::desc("say what would be written, write nothing"),
            cl::sub(flags));
 static cl::opt<unsigned> threads("threads", cl::init(0),
+                                 cl::value_desc("count"),
                                  cl::desc("threads (0: one a processor)"),
                                  cl::sub(flags));
 static cl::opt<bool> json("json", cl::desc("report as JSON"), cl::sub(flags));

@@ -75,6 +75,7 @@ static cl::opt<std::string>
           cl::desc("matrices of a folder: auto, f32 or bf16 (auto)"),
           cl::sub(flags));
 static cl::opt<unsigned> threads("threads", cl::init(0),
+                                 cl::value_desc("count"),
                                  cl::desc("threads (0: one a processor)"),
                                  cl::sub(flags));
 static cl::opt<std::string>
