@@ -1,4 +1,8 @@
 //===- Emitter.cpp --------------------------------------------------------===//
+//
+// Long because: one class holds all words that emitters speak.
+//
+//===----------------------------------------------------------------------===//
 
 #include "codegen/cpu/Emitter.h"
 #include "llvm/ADT/STLExtras.h"

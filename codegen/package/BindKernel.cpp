@@ -1,3 +1,4 @@
+// Long because: there is one case for each kernel op, alike in form.
 #include "codegen/package/BindKernel.h"
 
 #include "ir/kernel/KernelOps.h"

@@ -46,27 +46,10 @@ struct Same {
   bool matches(Value value) const { return value == expected; }
 };
 
-struct BindWeight {
-  Value &target;
-  bool matches(Value value) const {
-    target = value;
-    return value.weight();
-  }
-};
-
 template <typename Matcher> struct OneUse {
   Matcher inner;
   bool matches(Value value) const {
     return value.hasOneUse() && inner.matches(value);
-  }
-};
-
-template <typename Matcher> struct BindOp {
-  Operation *&target;
-  Matcher inner;
-  bool matches(Value value) const {
-    target = value.definingOp();
-    return target && inner.matches(value);
   }
 };
 
@@ -98,16 +81,9 @@ inline matchers::Any m_Any() { return {}; }
 inline matchers::Bind m_Bind(Value &target) { return {target}; }
 /// What was bound before.
 inline matchers::Same m_Same(const Value &expected) { return {expected}; }
-/// A weight; remembers it.
-inline matchers::BindWeight m_Weight(Value &target) { return {target}; }
 /// What `inner` matches, if nothing else reads it.
 template <typename Matcher> matchers::OneUse<Matcher> m_OneUse(Matcher inner) {
   return {std::move(inner)};
-}
-/// What `inner` matches; remembers the op that makes it.
-template <typename Matcher>
-matchers::BindOp<Matcher> m_Capture(Operation *&target, Matcher inner) {
-  return {target, std::move(inner)};
 }
 /// An op with these operands.
 template <OpKind Kind, typename... Operands>

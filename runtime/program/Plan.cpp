@@ -169,7 +169,7 @@ llvm::Error Plan::checkCode(const plan::Variant &variant) const {
     if (expected != llvm::ArrayRef<uint8_t>(found))
       return error(at("variant '" + variant.name()->str() + "', code " +
                       std::to_string(i)))
-             << "expects the SHA-256 " << toHex(expected) << ", found "
+             << "expects the SHA-256 " << moec::toHex(expected) << ", found "
              << toHex(found) << ": the code was changed or damaged";
   }
   return llvm::Error::success();

@@ -81,7 +81,7 @@ FileWeightProvider::getPiece(const Plan &plan, const plan::WeightSource &source,
     Digest found = sha256(bytes);
     if (expected != llvm::ArrayRef<uint8_t>(found))
       return error(Location::atByte(file->path(), int64_t(source.offset())))
-             << "expects bytes with the SHA-256 " << toHex(expected)
+             << "expects bytes with the SHA-256 " << moec::toHex(expected)
              << ", found " << toHex(found);
   }
   return HostTensor::Piece{bytes, ElementType(source.encoding()), file,

@@ -11,28 +11,6 @@ using namespace moec;
 static constexpr llvm::StringLiteral kSupported =
     "chatml (SmolLM2, Qwen2, Qwen2.5), qwen3, llama2, llama3, llama3.1, zephyr";
 
-llvm::StringRef moec::chatFamilyName(ChatFamily family) {
-  switch (family) {
-  case ChatFamily::None:
-    return "none";
-  case ChatFamily::Unrecognised:
-    return "unrecognised";
-  case ChatFamily::ChatMl:
-    return "chatml";
-  case ChatFamily::Qwen3:
-    return "qwen3";
-  case ChatFamily::Llama2:
-    return "llama2";
-  case ChatFamily::Llama3:
-    return "llama3";
-  case ChatFamily::Llama31:
-    return "llama3.1";
-  case ChatFamily::Zephyr:
-    return "zephyr";
-  }
-  return "unrecognised";
-}
-
 //===----------------------------------------------------------------------===//
 // Recognising
 //===----------------------------------------------------------------------===//

@@ -77,7 +77,4 @@ llvm::Expected<std::string> renderChat(const ChatTemplate &chat,
                                        llvm::ArrayRef<ChatMessage> messages,
                                        const ChatOptions &options);
 
-/// A name for messages and listings, such as `chatml`.
-llvm::StringRef chatFamilyName(ChatFamily family);
-
 } // namespace moec

@@ -4,31 +4,16 @@
 #include "ir/interp/Interpreter.h"
 #include "ir/ops/MoeBlock.h"
 #include "ir/ops/TensorOps.h"
-#include "ir/weights/Materialize.h"
 #include "passes/lower/Specialize.h"
 #include "runtime/schema/Facts.h"
 #include "tests/fuzz/IrFuzz.h"
+#include "tests/ir/weights/NoFiles.h"
 
 using namespace moec;
 
 namespace {
 
 constexpr int64_t kTokens = 3, kRows = 2, kExperts = 4;
-
-class NoFiles final : public TensorReader {
-public:
-  llvm::Error readF32(const SourceFile &, const SourceAttrs &, uint64_t,
-                      llvm::MutableArrayRef<float>) override {
-    return error() << "there are no files";
-  }
-  llvm::Expected<llvm::ArrayRef<uint8_t>> bytes(const SourceFile &,
-                                                const SourceAttrs &) override {
-    return error() << "there are no files";
-  }
-  std::optional<Place> place(const SourceFile &, const SourceAttrs &) override {
-    return std::nullopt;
-  }
-};
 
 /// Makes a program of what the bytes say; after the last byte come zeros.
 class GraphMaker {

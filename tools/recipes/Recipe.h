@@ -174,9 +174,6 @@ private:
     YamlEntry entry;
     Origin origin;
   };
-  llvm::Error setPath(llvm::ArrayRef<llvm::StringRef> path,
-                      llvm::StringRef value, const Location &loc,
-                      const std::string &line, unsigned column);
   llvm::Error readParameters(Recipe &recipe) const;
   llvm::Error readOptions(Recipe &recipe) const;
   llvm::Error readCalibration(Recipe &recipe) const;

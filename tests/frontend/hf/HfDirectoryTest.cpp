@@ -211,7 +211,7 @@ TEST(HfDirectory, GenerationSettings) {
 
 TEST(HfDirectory, RealModel) {
   MOEC_REQUIRE_TEST_DATA();
-  auto checkpoint = openHfDirectory(testData() + "/models/tinystories-656k");
+  auto checkpoint = openHfDirectory(testDataPath("models/tinystories-656k"));
   ASSERT_TRUE(bool(checkpoint));
   EXPECT_EQ(checkpoint->tensors().size(), 20u);
   const CheckpointTensor *head = checkpoint->find("lm_head.weight");

@@ -124,7 +124,7 @@ TEST(Llama2c, HostileHeaders) {
 TEST(Llama2c, RealModel) {
   MOEC_REQUIRE_TEST_DATA();
   auto checkpoint =
-      openLlama2c(testData() + "/models/stories260K/stories260K.bin");
+      openLlama2c(testDataPath("models/stories260K/stories260K.bin"));
   ASSERT_TRUE(bool(checkpoint));
   EXPECT_EQ(checkpoint->tensors().size(), 2u + 5 * 9);
   EXPECT_EQ(checkpoint->find("layers.4.feed_forward.w2.weight")->shape,

@@ -341,7 +341,7 @@ TEST(ModelConfig, OtherFiles) {
 
 TEST(ModelConfig, RealModels) {
   MOEC_REQUIRE_TEST_DATA();
-  auto stories = openModel(testData() + "/models/stories260K/stories260K.bin");
+  auto stories = openModel(testDataPath("models/stories260K/stories260K.bin"));
   ASSERT_TRUE(bool(stories));
   auto result = readModelConfig(*stories);
   ASSERT_TRUE(bool(result));
@@ -352,7 +352,7 @@ TEST(ModelConfig, RealModels) {
   EXPECT_TRUE(result->config.rope.interleaved);
   EXPECT_TRUE(result->config.tiedEmbeddings);
 
-  auto tiny = openModel(testData() + "/models/tinystories-656k");
+  auto tiny = openModel(testDataPath("models/tinystories-656k"));
   ASSERT_TRUE(bool(tiny));
   result = readModelConfig(*tiny);
   ASSERT_TRUE(bool(result));

@@ -338,13 +338,13 @@ TEST(WeightMap, RotaryLayoutOfGgufLlama) {
 
 TEST(WeightMap, RealModels) {
   MOEC_REQUIRE_TEST_DATA();
-  auto stories = openAt(testData() + "/models/stories260K/stories260K.bin");
+  auto stories = openAt(testDataPath("models/stories260K/stories260K.bin"));
   ASSERT_TRUE(bool(stories));
   EXPECT_EQ(stories->map.entries().size(), 2u + 5 * 9);
   EXPECT_TRUE(stories->map.warnings().empty());
   EXPECT_EQ(stories->stored("layers.3.ffn.down"),
             "layers.3.feed_forward.w2.weight");
-  auto tiny = openAt(testData() + "/models/tinystories-656k");
+  auto tiny = openAt(testDataPath("models/tinystories-656k"));
   ASSERT_TRUE(bool(tiny));
   EXPECT_EQ(tiny->stored("embed"), "lm_head.weight");
   EXPECT_EQ(tiny->map.find("lm_head"), nullptr);

@@ -4,7 +4,7 @@
 #include "frontend/tokenizer/SentencePieceLibrary.h"
 #include "ir/support/Diagnostic.h"
 #include "runtime/text/Tokenizer.h"
-#include "tests/frontend/tokenizer/TestData.h"
+#include "tests/frontend/TestData.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/JSON.h"
@@ -88,22 +88,22 @@ void checkFamily(const std::string &family, const std::string &path) {
 }
 
 TEST(Conformance, Gpt2Files) {
-  REQUIRE_TEST_DATA();
+  MOEC_REQUIRE_TEST_DATA();
   checkFamily("gpt-2", "tokenizers/gpt2");
 }
 
 TEST(Conformance, Qwen2TokenizerJson) {
-  REQUIRE_TEST_DATA();
+  MOEC_REQUIRE_TEST_DATA();
   checkFamily("qwen2", "tokenizers/qwen3/tokenizer.json");
 }
 
 TEST(Conformance, LlamaSentencePiece) {
-  REQUIRE_TEST_DATA();
+  MOEC_REQUIRE_TEST_DATA();
   checkFamily("llama-spm", "tokenizers/llama2/tokenizer.model");
 }
 
 TEST(Conformance, Llama2cFile) {
-  REQUIRE_TEST_DATA();
+  MOEC_REQUIRE_TEST_DATA();
   checkFamily("llama-spm", "tokenizers/llama2/tokenizer.bin");
 }
 
@@ -128,7 +128,7 @@ void checkGoldens(const Tokenizer &tokenizer, const std::string &model,
 }
 
 TEST(Goldens, Stories260K) {
-  REQUIRE_TEST_DATA();
+  MOEC_REQUIRE_TEST_DATA();
   auto tokenizer = import(testDataPath("models/stories260K/tok512.bin"));
   ASSERT_TRUE(tokenizer);
   EXPECT_EQ(tokenizer->vocabularySize(), 512u);
@@ -136,7 +136,7 @@ TEST(Goldens, Stories260K) {
 }
 
 TEST(Goldens, TinyStories) {
-  REQUIRE_TEST_DATA();
+  MOEC_REQUIRE_TEST_DATA();
   auto tokenizer = import(testDataPath("models/tinystories-656k"));
   ASSERT_TRUE(tokenizer);
   EXPECT_EQ(tokenizer->asset().bos, 1);
@@ -147,7 +147,7 @@ TEST(Goldens, TinyStories) {
 // The weights were trained without the normalizer's leading mark, so the
 // project's goldens for generation leave it out.
 TEST(Goldens, TinyStoriesWithoutPrepend) {
-  REQUIRE_TEST_DATA();
+  MOEC_REQUIRE_TEST_DATA();
   auto asset = importTokenizer(testDataPath("models/tinystories-656k"));
   ASSERT_TRUE(bool(asset)) << toText(asset.takeError());
   llvm::erase_if(asset->normalizer, [](const NormalizerStep &step) {
@@ -210,7 +210,7 @@ std::string mixedText(uint64_t seed, size_t chars) {
 }
 
 TEST(SentencePiece, EqualsTheLibrary) {
-  REQUIRE_TEST_DATA();
+  MOEC_REQUIRE_TEST_DATA();
   auto tokenizer = import(testDataPath("tokenizers/llama2/tokenizer.model"));
   ASSERT_TRUE(tokenizer);
   std::string model = testFile("tokenizers/llama2/tokenizer.model");
@@ -223,7 +223,7 @@ TEST(SentencePiece, EqualsTheLibrary) {
 }
 
 TEST(SentencePiece, EqualsLlama2cFile) {
-  REQUIRE_TEST_DATA();
+  MOEC_REQUIRE_TEST_DATA();
   auto model = import(testDataPath("tokenizers/llama2/tokenizer.model"));
   auto file = import(testDataPath("tokenizers/llama2/tokenizer.bin"));
   ASSERT_TRUE(model && file);
@@ -234,7 +234,7 @@ TEST(SentencePiece, EqualsLlama2cFile) {
 }
 
 TEST(Stream, PiecesOfTextAreTheWhole) {
-  REQUIRE_TEST_DATA();
+  MOEC_REQUIRE_TEST_DATA();
   for (const char *path :
        {"tokenizers/gpt2", "tokenizers/llama2/tokenizer.model",
         "models/tinystories-656k", "tokenizers/qwen3"}) {
@@ -264,7 +264,7 @@ TEST(Stream, PiecesOfTextAreTheWhole) {
 
 // Not tinystories-656k: its vocabulary has no byte pieces.
 TEST(RoundTrip, NovelThroughEveryTokenizer) {
-  REQUIRE_TEST_DATA();
+  MOEC_REQUIRE_TEST_DATA();
   std::string novel = testFile("text/novels/Doyle_Hound_1902.txt");
   for (const char *path :
        {"tokenizers/gpt2", "tokenizers/llama2/tokenizer.model",

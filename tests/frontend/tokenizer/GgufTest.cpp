@@ -6,7 +6,7 @@
 #include "ir/support/Diagnostic.h"
 #include "ir/support/Json.h"
 #include "runtime/text/Tokenizer.h"
-#include "tests/frontend/tokenizer/TestData.h"
+#include "tests/frontend/TestData.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
 
@@ -52,7 +52,7 @@ void readSpelledVocabulary(const JsonValue &vocabulary,
 }
 
 TEST(Gguf, Gpt2) {
-  REQUIRE_TEST_DATA();
+  MOEC_REQUIRE_TEST_DATA();
   auto doc = JsonDocument::load(testDataPath("tokenizers/gpt2/vocab.json"));
   ASSERT_TRUE(bool(doc)) << toText(doc.takeError());
   GgufTokenizerData data;
@@ -68,7 +68,7 @@ TEST(Gguf, Gpt2) {
 }
 
 TEST(Gguf, Qwen2) {
-  REQUIRE_TEST_DATA();
+  MOEC_REQUIRE_TEST_DATA();
   auto doc =
       JsonDocument::load(testDataPath("tokenizers/qwen3/tokenizer.json"));
   ASSERT_TRUE(bool(doc)) << toText(doc.takeError());
@@ -83,7 +83,7 @@ TEST(Gguf, Qwen2) {
 }
 
 TEST(Gguf, LlamaSentencePiece) {
-  REQUIRE_TEST_DATA();
+  MOEC_REQUIRE_TEST_DATA();
   auto source =
       importTokenizer(testDataPath("tokenizers/llama2/tokenizer.model"));
   ASSERT_TRUE(bool(source)) << toText(source.takeError());

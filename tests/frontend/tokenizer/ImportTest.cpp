@@ -3,7 +3,7 @@
 #include "frontend/tokenizer/ImportTokenizer.h"
 #include "ir/support/Diagnostic.h"
 #include "runtime/text/Tokenizer.h"
-#include "tests/frontend/tokenizer/TestData.h"
+#include "tests/frontend/TestData.h"
 #include "tests/ir/support/TemporaryFolder.h"
 
 #include <cstring>
@@ -324,7 +324,7 @@ TEST(SentencePiece, BadFilesAreLocated) {
 }
 
 TEST(SentencePiece, EveryTruncationIsAnError) {
-  REQUIRE_TEST_DATA();
+  MOEC_REQUIRE_TEST_DATA();
   TemporaryFolder folder;
   std::string whole = testFile("tokenizers/llama2/tokenizer.model");
   for (size_t size = 1; size < whole.size(); size += 49999) {

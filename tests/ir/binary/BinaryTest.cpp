@@ -6,14 +6,12 @@
 #include "ir/text/Parser.h"
 #include "ir/text/Printer.h"
 #include "ir/verify/Verifier.h"
+#include "tests/ir/support/TemporaryFolder.h"
 
-#include "llvm/Support/FileSystem.h"
-#include "llvm/Support/Path.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
 #include <cstring>
-#include <fstream>
 
 using namespace moec;
 using ::testing::HasSubstr;
@@ -314,13 +312,8 @@ TEST(BinaryLimitsTest, SharedListsAreCharged) {
 }
 
 struct ModuleFileTest : ::testing::Test {
-  std::string folder;
-  void SetUp() override {
-    llvm::SmallString<128> path;
-    ASSERT_FALSE(llvm::sys::fs::createUniqueDirectory("moec-binary", path));
-    folder = path.str();
-  }
-  void TearDown() override { llvm::sys::fs::remove_directories(folder); }
+  TemporaryFolder temporary;
+  const std::string &folder = temporary.path();
 };
 
 TEST_F(ModuleFileTest, LoadsWhatItSavedInEitherForm) {
@@ -362,8 +355,8 @@ TEST_F(ModuleFileTest, SaysWhatCannotBeRead) {
 
 // What is loaded is verified; the message shows the line.
 TEST_F(ModuleFileTest, VerifiesWhatItLoads) {
-  std::string path = folder + "/bad.moe";
-  std::ofstream(path) << "module @m {\n  program @p() -> () {\n  }\n}\n";
+  std::string path = temporary.write(
+      "bad.moe", "module @m {\n  program @p() -> () {\n  }\n}\n");
   auto bad = loadModule(path);
   ASSERT_FALSE(bool(bad));
   std::string text = toText(bad.takeError());

@@ -3,7 +3,6 @@
 #include "ir/text/Parser.h"
 #include "ir/verify/Verifier.h"
 #include "passes/analysis/Flops.h"
-#include "passes/analysis/Liveness.h"
 
 #include "gtest/gtest.h"
 
@@ -24,49 +23,6 @@ std::unique_ptr<Module> parse(llvm::StringRef text) {
     return nullptr;
   }
   return std::move(*module);
-}
-
-TEST(LivenessTest, RangesReachFromDefinitionToLastReader) {
-  auto module = parse(R"(module @m {
-    program @p(%x: tensor<[4], f32>, %unused: tensor<[4], f32>)
-        -> (y: tensor<[4], f32>) {
-      %a = scale %x : tensor<[4], f32>
-      %b = scale %a : tensor<[4], f32>
-      %dead = scale %b : tensor<[4], f32>
-      %c = add %a, %b : tensor<[4], f32>
-      return %c
-    }
-  })");
-  ASSERT_TRUE(module);
-  const Program &program = *module->findProgram("p");
-  Liveness liveness(program);
-  std::map<std::string, Value> values;
-  for (const Operation &op : program.body().ops())
-    for (Value result : op.results())
-      values[result.hint()] = result;
-  auto range = [&](Value value) {
-    Liveness::Range r = liveness.rangeOf(value);
-    return std::pair(r.first, r.last);
-  };
-  using Pair = std::pair<unsigned, unsigned>;
-  EXPECT_EQ(liveness.numPositions(), 5u);
-  EXPECT_EQ(range(program.argument("x")), Pair(0, 0));
-  EXPECT_EQ(range(program.argument("unused")), Pair(0, 0));
-  EXPECT_EQ(range(values["a"]), Pair(0, 3));
-  EXPECT_EQ(range(values["b"]), Pair(1, 3));
-  EXPECT_EQ(range(values["dead"]), Pair(2, 2));
-  EXPECT_EQ(range(values["c"]), Pair(3, 4));
-  EXPECT_TRUE(liveness.diesAt(values["a"], *values["c"].definingOp()));
-  EXPECT_FALSE(liveness.diesAt(values["a"], *values["b"].definingOp()));
-  EXPECT_TRUE(
-      liveness.rangeOf(values["a"]).overlaps(liveness.rangeOf(values["c"])));
-  EXPECT_FALSE(
-      liveness.rangeOf(values["dead"]).overlaps(liveness.rangeOf(values["c"])));
-  llvm::SmallVector<Value> live = liveness.liveAt(2);
-  ASSERT_EQ(live.size(), 3u);
-  EXPECT_EQ(live[0], values["a"]);
-  EXPECT_EQ(live[1], values["b"]);
-  EXPECT_EQ(live[2], values["dead"]);
 }
 
 // 2 layers of work by hand: a linear of 8x16 counts 2*8*16 operations.

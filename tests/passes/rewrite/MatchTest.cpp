@@ -61,24 +61,6 @@ TEST_F(MatchTest, OneUseCountsReaders) {
   EXPECT_FALSE(match(twice, scaled));
 }
 
-TEST_F(MatchTest, CaptureAndWeight) {
-  auto attrs = std::make_unique<FillAttrs>();
-  attrs->shape = {4, 4};
-  Weight *weight = module.addWeight(
-      "w", llvm::cantFail(Expr::make(ExprKind::Fill, {}, std::move(attrs))));
-  Operation *inner = nullptr;
-  Value found;
-  Value sum = add(scale(x), weight->value());
-  ASSERT_TRUE(
-      match(*sum.definingOp(),
-            m_Op<OpKind::Add>(m_Capture(inner, m_Op<OpKind::Scale>(m_Any())),
-                              m_Weight(found))));
-  EXPECT_EQ(inner, sum.definingOp()->operand(0).definingOp());
-  EXPECT_EQ(found, weight->value());
-  EXPECT_FALSE(match(*add(x, y).definingOp(),
-                     m_Op<OpKind::Add>(m_Any(), m_Weight(found))));
-}
-
 // Erasing a reader erases what only it read, however long the chain; a deep
 // one must not exhaust the stack.
 TEST_F(MatchTest, RewritingALongChainEndsInNothing) {

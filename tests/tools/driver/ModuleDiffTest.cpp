@@ -2,6 +2,7 @@
 
 #include "ir/support/Diagnostic.h"
 #include "ir/text/Parser.h"
+#include "tests/ir/weights/NoFiles.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -46,21 +47,6 @@ namespace {
 struct Two {
   std::unique_ptr<Module> before, after;
   ModuleDiff diff;
-};
-
-class NoFiles final : public TensorReader {
-public:
-  llvm::Error readF32(const SourceFile &, const SourceAttrs &, uint64_t,
-                      llvm::MutableArrayRef<float>) override {
-    return error() << "no files";
-  }
-  llvm::Expected<llvm::ArrayRef<uint8_t>> bytes(const SourceFile &,
-                                                const SourceAttrs &) override {
-    return error() << "no files";
-  }
-  std::optional<Place> place(const SourceFile &, const SourceAttrs &) override {
-    return std::nullopt;
-  }
 };
 } // namespace
 

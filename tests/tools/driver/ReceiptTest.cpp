@@ -2,6 +2,7 @@
 
 #include "ir/text/Parser.h"
 #include "passes/upcycle/UpcycleOptions.h"
+#include "tests/ir/weights/NoFiles.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -10,24 +11,6 @@
 using namespace moec;
 using testing::HasSubstr;
 using testing::Not;
-
-namespace {
-/// Weights that are no tensor of a file are all that these modules have.
-class NoFiles final : public TensorReader {
-public:
-  llvm::Error readF32(const SourceFile &, const SourceAttrs &, uint64_t,
-                      llvm::MutableArrayRef<float>) override {
-    return error() << "no files";
-  }
-  llvm::Expected<llvm::ArrayRef<uint8_t>> bytes(const SourceFile &,
-                                                const SourceAttrs &) override {
-    return error() << "no files";
-  }
-  std::optional<Place> place(const SourceFile &, const SourceAttrs &) override {
-    return std::nullopt;
-  }
-};
-} // namespace
 
 static const char kDense[] = R"(module @m {
   dim tokens <= 64

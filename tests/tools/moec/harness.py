@@ -21,11 +21,13 @@ CRASHES = ("Sanitizer", "Stack dump", "runtime error:", "Assertion",
 
 
 def environment(**extra):
-    """No terminal, no pinned cache of the user; compiled code is shared by the
-    tests of one build."""
-    result = dict(os.environ, TERM="dumb")
-    result.setdefault("MOEC_CACHE_DIR",
-                      os.path.join(os.path.dirname(BINARY), "..", "test-cache"))
+    """No terminal, and nothing that the user has set for moec; compiled code is
+    shared by the tests of one build."""
+    result = {name: value for name, value in os.environ.items()
+              if not name.startswith("MOEC_")}
+    result["TERM"] = "dumb"
+    result["MOEC_CACHE_DIR"] = os.path.join(os.path.dirname(BINARY), "..",
+                                            "test-cache")
     result.update(extra)
     return result
 

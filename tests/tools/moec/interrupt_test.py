@@ -2,6 +2,7 @@
 it, and nothing half-written."""
 
 import os
+import resource
 import shutil
 import signal
 import tempfile
@@ -13,6 +14,22 @@ import tiny
 
 LARGE = dict(hidden=256, ffn=1024, layers=12, heads=8, kv_heads=4, vocab=2048,
              context=8192)
+
+
+def processor_seconds(pid):
+    """What a running process has used so far."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            fields = file.read().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def ended_seconds():
+    """What all processes have used that were waited for."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 class Interrupt(harness.MoecTest):
@@ -36,11 +53,12 @@ class Interrupt(harness.MoecTest):
         for delay in (0.0,) * 8 + (0.02, 0.1, 0.3, 1.0, 3.0):
             if delay == 0.0 and 130 in codes:
                 continue
+            before = ended_seconds()
             process = self.start(*arguments)
             end = time.monotonic() + delay
             while process.poll() is None and time.monotonic() < end:
                 time.sleep(0.002)
-            asked = time.monotonic()
+            spent = processor_seconds(process.pid)
             if process.poll() is None:
                 process.send_signal(how)
             code, stderr = self.finish(process)
@@ -55,8 +73,11 @@ class Interrupt(harness.MoecTest):
                 continue
             self.assertIn("interrupted", stderr)
             self.assertNotIn("error:", stderr)
-            # Quick, even where many others want the processor.
-            self.assertLess(time.monotonic() - asked, 60)
+            # Quick, by the processor's time: a busy machine has others to
+            # serve.
+            if spent is not None:
+                self.assertLess(ended_seconds() - before - spent,
+                                10 * os.cpu_count())
         self.assertIn(130, codes)
 
     def remove(self, path):

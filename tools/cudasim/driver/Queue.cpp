@@ -15,6 +15,7 @@ namespace cudasim::driver {
 /// More than this is never left pending: the oldest are run first.
 static constexpr size_t kMostPending = 512;
 static constexpr size_t kNone = size_t(-1);
+static constexpr uint64_t kNapMs = 2;
 
 void Queue::configure(uint64_t newSeed, uint64_t newHangMs) {
   seed = newSeed;
@@ -156,18 +157,17 @@ void Queue::notify() {
 
 // Sleeps a little while nothing may run; false once nothing has happened for
 // the time of a deadlock. Short naps, because the host may also write a word
-// that a stream waits for without telling us.
+// that a stream waits for without telling us; and naps are what counts, not the
+// clock, because on a busy machine the thread that we wait for gets its turn as
+// seldom as we do.
 bool Queue::rest(Patience &patience) {
-  auto now = std::chrono::steady_clock::now();
   // A host function that runs in another thread is progress, however long.
-  if (ticks != patience.ticks || running != 0) {
-    patience.ticks = ticks;
-    patience.until = now + std::chrono::milliseconds(hangMs);
-  } else if (now >= patience.until) {
+  if (ticks != patience.ticks || running != 0)
+    patience = {ticks, /*naps=*/0};
+  else if (++patience.naps * kNapMs > hangMs)
     return false;
-  }
   std::unique_lock<Mutex> lock(mutex, std::adopt_lock);
-  progress.wait_for(lock, std::chrono::milliseconds(2));
+  progress.wait_for(lock, std::chrono::milliseconds(kNapMs));
   lock.release();
   return true;
 }

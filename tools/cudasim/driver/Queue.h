@@ -23,7 +23,6 @@
 #include "llvm/ADT/STLFunctionalExtras.h"
 #include "llvm/ADT/SmallVector.h"
 
-#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <memory>
@@ -97,9 +96,10 @@ public:
   void notify();
 
 private:
+  /// Naps since something last happened.
   struct Patience {
     uint64_t ticks = 0;
-    std::chrono::steady_clock::time_point until;
+    uint64_t naps = 0;
   };
   bool rest(Patience &patience);
   bool runOne(const Op *target);

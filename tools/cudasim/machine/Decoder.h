@@ -42,6 +42,9 @@ void allocateRegisters(std::vector<Draft> &drafts,
                        llvm::ArrayRef<uint32_t> labelTargets, bool separate,
                        FunctionCode &function);
 
+unsigned bitsOf(Ty type);
+bool isFloatKind(Ty type);
+
 class Decoder {
 public:
   Decoder(const ptx::Module &module, const ModuleLayout &layout,
@@ -87,18 +90,23 @@ private:
                                            unsigned bits);
   llvm::Error symbolValue(const Operand &operand, unsigned slot, unsigned bits);
 
-  //===--- ops -------------------------------------------------------------//
   llvm::Error decodeOne(uint32_t at);
+
+  //===--- values (DecodeValues.cpp) ---------------------------------------//
   llvm::Error simple();  // forms whose signature says it all
   llvm::Error compare(); // setp, set
   llvm::Error move();
   llvm::Error convert();
   llvm::Error toGeneric(bool back);
+
+  //===--- memory (DecodeMemory.cpp) ---------------------------------------//
   llvm::Error access(bool isLoad);
   llvm::Error atomic(bool hasResult);
   llvm::Error asyncCopy();
   llvm::Error matrixAccess(bool isLoad);
   llvm::Error matrixMultiply();
+
+  //===--- warps and control (DecodeControl.cpp) ---------------------------//
   llvm::Error warpOp();
   llvm::Error barrier();
   llvm::Error branch();

@@ -1,4 +1,8 @@
 //===- Grid.cpp - blocks of a launch and their turns ----------------------===//
+//
+// Long because: it is one state machine: blocks, clusters, turns.
+//
+//===----------------------------------------------------------------------===//
 
 #include "tools/cudasim/machine/Machine.h"
 

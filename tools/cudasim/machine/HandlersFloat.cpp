@@ -3,6 +3,8 @@
 // Directed roundings of f64 are in HandlersScalar.cpp: they are rare and need
 // the processor's rounding mode.
 //
+// Long because: there is one handler for each op form.
+//
 //===----------------------------------------------------------------------===//
 
 #include "tools/cudasim/machine/FloatKit.h"

@@ -1,4 +1,8 @@
 //===- HandlersInteger.cpp - integers, bits and predicates ----------------===//
+//
+// Long because: there is one handler for each op form.
+//
+//===----------------------------------------------------------------------===//
 
 #include "tools/cudasim/machine/HandlerKit.h"
 #include "tools/cudasim/machine/HandlerPicks.h"

@@ -3,6 +3,8 @@
 // Rare arithmetic, moves between widths, special registers and fences. Lanes
 // are done one after the other where nothing is gained from more.
 //
+// Long because: there is one handler for each op form.
+//
 //===----------------------------------------------------------------------===//
 
 #include "tools/cudasim/machine/FloatKit.h"

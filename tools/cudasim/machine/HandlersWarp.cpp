@@ -3,6 +3,8 @@
 // The interpreter has gathered the lanes that the op waits for: `mask` holds
 // exactly those that share one member mask.
 //
+// Long because: there is one handler for each op form.
+//
 //===----------------------------------------------------------------------===//
 
 #include "tools/cudasim/machine/FloatKit.h"

@@ -1,4 +1,8 @@
 //===- Memory.cpp - the global memory of all simulated devices ------------===//
+//
+// Long because: it is one table of allocations under one lock.
+//
+//===----------------------------------------------------------------------===//
 
 #include "tools/cudasim/machine/Memory.h"
 

@@ -1,4 +1,8 @@
 //===- WarpRunner.cpp - fetch, divergence and barriers --------------------===//
+//
+// Long because: fetch, divergence and barriers share one state.
+//
+//===----------------------------------------------------------------------===//
 
 #include "tools/cudasim/machine/Machine.h"
 

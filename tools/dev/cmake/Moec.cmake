@@ -42,9 +42,20 @@ endfunction()
 add_custom_target(sanitized)
 set(MOEC_SANITIZED_FOLDERS "^(cudasim|frontend|ir|passes|runtime)_")
 
-# moec_test(ir_core SRCS XTest.cpp LIBS moec::ir_core [LABELS slow]): a GoogleTest program and its ctest entry.
+# For ENVIRONMENT_MODIFICATION of every test: what the user has set for moec says
+# nothing, the user's cache is left alone (the tests of a build share one of their own),
+# and temporary files are where there is room for a build.
+set(MOEC_TEST_ENVIRONMENT
+  MOEC_CACHE=unset: MOEC_CACHE_DIR=set:${PROJECT_BINARY_DIR}/test-cache
+  MOEC_JIT_LIBRARY=unset: MOEC_VARIANT=unset:
+  TEST_TMPDIR=set:${PROJECT_BINARY_DIR}/test-files TMPDIR=set:${PROJECT_BINARY_DIR}/test-files)
+file(MAKE_DIRECTORY ${PROJECT_BINARY_DIR}/test-files)
+
+# moec_test(ir_core SRCS XTest.cpp LIBS moec::ir_core [LABELS slow] [TIMEOUT s] [COST n]): a
+# GoogleTest program and its ctest entry. A higher COST starts earlier: it is told for
+# tests that take long, so that none of them is alone at the end.
 function(moec_test name)
-  cmake_parse_arguments(ARG "" "TIMEOUT" "SRCS;LIBS;LABELS" ${ARGN})
+  cmake_parse_arguments(ARG "" "COST;TIMEOUT" "SRCS;LIBS;LABELS" ${ARGN})
   add_executable(${name}_test ${ARG_SRCS})
   target_link_libraries(${name}_test PRIVATE moec_options ${ARG_LIBS} GTest::gtest GTest::gmock GTest::gtest_main)
   add_test(NAME ${name} COMMAND ${name}_test)
@@ -55,7 +66,11 @@ function(moec_test name)
     add_dependencies(sanitized ${name}_test)
     list(APPEND ARG_LABELS sanitized)
   endif()
-  set_tests_properties(${name} PROPERTIES TIMEOUT ${ARG_TIMEOUT} LABELS "${ARG_LABELS}")
+  if(NOT ARG_COST)
+    set(ARG_COST 0)
+  endif()
+  set_tests_properties(${name} PROPERTIES TIMEOUT ${ARG_TIMEOUT} COST ${ARG_COST}
+    LABELS "${ARG_LABELS}" ENVIRONMENT_MODIFICATION "${MOEC_TEST_ENVIRONMENT}")
 endfunction()
 
 # moec_fuzz_target(safetensors SRCS SafetensorsFuzz.cpp LIBS ...): LLVMFuzzerTestOneInput in SRCS.
@@ -72,7 +87,8 @@ function(moec_fuzz_target name)
     target_sources(fuzz_${name} PRIVATE ${PROJECT_SOURCE_DIR}/tests/fuzz/StandaloneMain.cpp)
   endif()
   add_test(NAME fuzz_${name} COMMAND fuzz_${name} -max_total_time=10 ${PROJECT_SOURCE_DIR}/tests/fuzz/corpus/${name})
-  set_tests_properties(fuzz_${name} PROPERTIES LABELS "fuzz;sanitized" TIMEOUT 120)
+  set_tests_properties(fuzz_${name} PROPERTIES LABELS "fuzz;sanitized" TIMEOUT 120
+    ENVIRONMENT_MODIFICATION "${MOEC_TEST_ENVIRONMENT}")
   add_dependencies(sanitized fuzz_${name})
 endfunction()
 
@@ -90,13 +106,15 @@ endfunction()
 
 # moec_lit_test(ir_text): the .moe files of the current folder and below, run
 # by lit as one ctest entry, lit_ir_text. %moec is the tool `moec` and
-# %test-opt the one with passes that only tests need.
+# %test-opt the one with passes that only tests need. Each entry has a folder of
+# its own, since lit keeps notes there.
 function(moec_lit_test name)
   add_test(NAME lit_${name}
     COMMAND ${Python3_EXECUTABLE} ${MOEC_LIT} -v --order=lexical
       --param tools=${CMAKE_RUNTIME_OUTPUT_DIRECTORY}
       --param llvm_tools=${LLVM_TOOLS_BINARY_DIR}
-      --param exec_root=${PROJECT_BINARY_DIR}/tests/lit
+      --param exec_root=${PROJECT_BINARY_DIR}/tests/lit/${name}
       ${CMAKE_CURRENT_SOURCE_DIR})
-  set_tests_properties(lit_${name} PROPERTIES TIMEOUT 300 LABELS "lit;sanitized")
+  set_tests_properties(lit_${name} PROPERTIES TIMEOUT 300 LABELS "lit;sanitized"
+    ENVIRONMENT_MODIFICATION "${MOEC_TEST_ENVIRONMENT}")
 endfunction()

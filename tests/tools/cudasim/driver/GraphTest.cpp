@@ -1,8 +1,6 @@
 #include "tests/tools/cudasim/driver/GraphFixture.h"
+#include "tests/tools/cudasim/driver/TemporaryFile.h"
 
-#include <cstdio>
-#include <fstream>
-#include <sstream>
 #include <string>
 
 using namespace cudasim::test;
@@ -316,16 +314,13 @@ TEST_F(GraphTest, WhatTheyNameMayGo) {
 
 TEST_F(GraphTest, AreDrawn) {
   stepNode(graph, 5, 3, {stepNode(graph, 0, 1, {})});
-  std::string path = testing::TempDir() + "cudasim_graph_test.dot";
-  OK(cuGraphDebugDotPrint(graph, path.c_str(), 0));
-  std::ifstream file(path);
-  std::stringstream text;
-  text << file.rdbuf();
-  EXPECT_NE(text.str().find("digraph"), std::string::npos);
-  EXPECT_NE(text.str().find("n0 -> n1"), std::string::npos) << text.str();
-  EXPECT_NE(text.str().find("kernel 'step'"), std::string::npos);
-  std::remove(path.c_str());
-  EXPECT_EQ(cuGraphDebugDotPrint(graph, "/nonexistent/x.dot", 0),
+  TemporaryFile file;
+  OK(cuGraphDebugDotPrint(graph, file.path().c_str(), 0));
+  std::string text = file.read();
+  EXPECT_NE(text.find("digraph"), std::string::npos);
+  EXPECT_NE(text.find("n0 -> n1"), std::string::npos) << text;
+  EXPECT_NE(text.find("kernel 'step'"), std::string::npos);
+  EXPECT_EQ(cuGraphDebugDotPrint(graph, (file.path() + "/x").c_str(), 0),
             CUDA_ERROR_OPERATING_SYSTEM);
 }
 

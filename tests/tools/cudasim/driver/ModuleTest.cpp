@@ -1,6 +1,6 @@
 #include "tests/tools/cudasim/driver/Fixture.h"
+#include "tests/tools/cudasim/driver/TemporaryFile.h"
 
-#include <cstdio>
 #include <cstring>
 #include <string>
 
@@ -130,16 +130,12 @@ TEST_F(ModuleTest, OtherImagesAreNamed) {
 }
 
 TEST_F(ModuleTest, FromAFile) {
-  std::string path = testing::TempDir() + "cudasim_module_test.ptx";
-  FILE *file = fopen(path.c_str(), "w");
-  ASSERT_NE(file, nullptr);
-  fputs(kKernels, file);
-  fclose(file);
-  OK(cuModuleLoad(&module, path.c_str()));
+  TemporaryFile file;
+  file.write(kKernels);
+  OK(cuModuleLoad(&module, file.path().c_str()));
   CUdeviceptr a = words(64);
   OK(fill(nullptr, a, 4, 64));
   EXPECT_EQ(readOne(a), 4u);
-  std::remove(path.c_str());
 }
 
 TEST_F(ModuleTest, Libraries) {

@@ -2,6 +2,7 @@
 // its names. Each body runs in a child, because the driver reads its options
 // once.
 #include "tests/tools/cudasim/driver/Kernels.h"
+#include "tests/tools/cudasim/driver/TemporaryFile.h"
 #include "gtest/gtest.h"
 
 #include <cuda.h>
@@ -12,9 +13,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <fstream>
 #include <functional>
-#include <sstream>
 #include <string>
 
 namespace {
@@ -130,19 +129,16 @@ TEST(CudasimProcess, LeaksAreReported) {
 }
 
 TEST(CudasimProcess, CountersAreWritten) {
-  std::string path = testing::TempDir() + "cudasim_counters.json";
-  Ended ended = inChild(("counters=" + path).c_str(), [] {
+  cudasim::test::TemporaryFile file(".json");
+  Ended ended = inChild(("counters=" + file.path()).c_str(), [] {
     CUdeviceptr address = 0;
     return fillSome(address);
   });
   EXPECT_EQ(ended.status, 0) << ended.said;
-  std::ifstream file(path);
-  std::stringstream text;
-  text << file.rdbuf();
-  EXPECT_EQ(text.str()[0], '[');
-  EXPECT_NE(text.str().find("\"fill\""), std::string::npos) << text.str();
-  std::remove(path.c_str());
-  ended = inChild("counters=/nonexistent/c.json", [] {
+  std::string text = file.read();
+  EXPECT_EQ(text[0], '[');
+  EXPECT_NE(text.find("\"fill\""), std::string::npos) << text;
+  ended = inChild(("counters=" + file.path() + "/c.json").c_str(), [] {
     CUdeviceptr address = 0;
     return fillSome(address);
   });

@@ -1,4 +1,8 @@
 //===- OpReference.cpp - what an op form means, one value at a time -------===//
+//
+// Long because: there is one short function for each op form.
+//
+//===----------------------------------------------------------------------===//
 
 #include "tests/tools/cudasim/machine/OpReference.h"
 

@@ -12,6 +12,7 @@
 #include "tests/tools/cudasim/corpus/harness/Compile.h"
 #include "tests/tools/cudasim/corpus/harness/Device.h"
 #include "tests/tools/cudasim/corpus/harness/Numbers.h"
+#include "tests/tools/cudasim/driver/TemporaryFile.h"
 
 #include <algorithm>
 #include <cstdio>
@@ -19,7 +20,6 @@
 #include <ctime>
 #include <functional>
 #include <memory>
-#include <unistd.h>
 
 using namespace corpus;
 
@@ -164,17 +164,15 @@ int main(int argc, char **argv) {
       fprintf(stderr, "%s: %s\n", each.file, compiled.error.c_str());
       return 1;
     }
-    std::string counters =
-        "/tmp/cudasim-perf-" + std::to_string(getpid()) + ".json";
+    cudasim::test::TemporaryFile counters(".json");
     ChildResult counted =
-        runChild("checks=none,device=h100,counters=" + counters,
+        runChild("checks=none,device=h100,counters=" + counters.path(),
                  /*capture=*/true, [&] {
                    each.prepare()();
                    releaseDevice();
                    return 0;
                  });
-    double instructions = numberOf(readText(counters), "warp_instructions");
-    unlink(counters.c_str());
+    double instructions = numberOf(counters.read(), "warp_instructions");
     ChildResult timed =
         runChild("checks=none,device=h100", /*capture=*/true, [&] {
           Launch launchOnce = each.prepare();
