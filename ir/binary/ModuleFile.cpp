@@ -15,10 +15,34 @@
 
 using namespace moec;
 
+/// Names the file where an error names none: the binary form knows objects, and
+/// places of the text or the checkpoint that they came from.
+static llvm::Error inFile(llvm::Error err, llvm::StringRef file) {
+  return llvm::handleErrors(
+      std::move(err), [&](std::unique_ptr<Diagnostic> diag) -> llvm::Error {
+        if (diag->loc.file.empty())
+          diag->loc.file = file.str();
+        return llvm::Error(std::move(diag));
+      });
+}
+
 llvm::Expected<std::unique_ptr<Module>> moec::readModule(llvm::StringRef bytes,
                                                          llvm::StringRef file) {
-  auto module = looksLikeBinary(bytes) ? readBinary(bytes, file)
-                                       : parseModule(bytes, file);
+  if (looksLikeBinary(bytes)) {
+    auto module = readBinary(bytes, file);
+    if (!module)
+      return inFile(module.takeError(), file);
+    if (llvm::Error err = verify(**module))
+      return inFile(std::move(err), file);
+    return module;
+  }
+  // Text of a module has no zero bytes; every other kind of file starts so.
+  if (bytes.take_front(64).contains('\0'))
+    return error(Location::inFile(file.str()))
+           << "expected a module as text or in binary form, found "
+           << (bytes.substr(4).starts_with("MOEP") ? "a plan"
+                                                   : "a file of another kind");
+  auto module = parseModule(bytes, file);
   if (!module)
     return module.takeError();
   if (llvm::Error err = verify(**module))

@@ -276,13 +276,22 @@ llvm::Expected<ExprRef> Expr::make(ExprKind kind, std::vector<ExprRef> args,
   expr->weight = weight;
   expr->file = file;
   expr->attributes = attrs ? std::move(attrs) : makeExprAttrs(kind);
+  auto reach = [&](const Expr &inner) {
+    expr->depth = std::max(expr->depth, inner.depth + 1);
+    // Both are small, so that the sum is, too.
+    expr->nodes = std::min(expr->nodes + inner.nodes, kMaxExprNodes + 1);
+  };
   for (const ExprRef &arg : expr->args)
-    expr->depth = std::max(expr->depth, arg->depth + 1);
+    reach(*arg);
   if (weight)
-    expr->depth = std::max(expr->depth, weight->expr->depth + 1);
+    reach(*weight->expr);
   if (expr->depth > kMaxExprDepth)
     return error(loc) << "'" << info.mnemonic << "' nests deeper than "
                       << kMaxExprDepth << " expressions";
+  if (expr->nodes > kMaxExprNodes)
+    return error(loc) << "'" << info.mnemonic << "' is more than "
+                      << kMaxExprNodes
+                      << " expressions, shared ones counted each time";
   MOEC_ASSIGN(expr->type, Typer(*expr, loc).derive());
   if (std::string problem = expr->type.sizeProblem(); !problem.empty())
     return error(loc) << "'" << info.mnemonic << "' makes " << expr->type

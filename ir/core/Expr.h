@@ -31,6 +31,10 @@ enum class ExprKind : uint8_t {
 /// How deep expressions nest at most, weights that refer to weights included;
 /// bounds the recursion of everybody who walks one.
 inline constexpr unsigned kMaxExprDepth = 200;
+/// How many expressions one is at most where each shared one counts as often as
+/// it is used: whoever computes or walks an expression does so. An expert bank
+/// of the largest models has some 100,000.
+inline constexpr uint64_t kMaxExprNodes = 1 << 20;
 
 class Expr {
 public:
@@ -45,6 +49,8 @@ public:
   TensorType type;
   /// 1 for a leaf; a ref is one deeper than what it refers to.
   unsigned depth = 1;
+  /// 1 for a leaf; all that is reached from here, shared ones counted anew.
+  uint64_t nodes = 1;
 
   template <typename T> const T &attrs() const {
     return static_cast<const T &>(*attributes);

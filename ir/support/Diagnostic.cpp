@@ -1,5 +1,6 @@
 #include "ir/support/Diagnostic.h"
 
+#include "ir/support/Printable.h"
 #include "llvm/ADT/StringExtras.h"
 
 using namespace moec;
@@ -24,13 +25,15 @@ static void printLine(llvm::raw_ostream &os, const Location &loc,
                       llvm::StringRef severity, llvm::StringRef message) {
   std::string place = loc.str();
   if (!place.empty())
-    os << place << ": ";
-  os << severity << ": " << message;
+    os << printable(place) << ": ";
+  os << severity << ": " << printable(message);
 }
 
 void Diagnostic::log(llvm::raw_ostream &os) const {
   printLine(os, loc, "error", message);
-  if (!sourceLine.empty() && loc.column) {
+  // A line with other bytes than text helps nobody.
+  if (!sourceLine.empty() && loc.column &&
+      printable(sourceLine) == sourceLine) {
     std::string number = std::to_string(loc.line);
     os << "\n " << number << " | " << sourceLine << "\n";
     os.indent(number.size() + 1) << " | ";

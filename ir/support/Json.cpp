@@ -71,7 +71,15 @@ private:
              << expected.str() << ", found the end of the text";
     std::string found(1, text[at]);
     if (!llvm::isPrint(text[at]))
-      found = "byte 0x" + llvm::utohexstr(uint8_t(text[at]), true, 2);
+      found = {'b',
+               'y',
+               't',
+               'e',
+               ' ',
+               '0',
+               'x',
+               llvm::hexdigit(uint8_t(text[at]) >> 4, /*LowerCase=*/true),
+               llvm::hexdigit(text[at] & 15, /*LowerCase=*/true)};
     else
       found = "'" + found + "'";
     return document.errorAt(at) << expected.str() << ", found " << found;

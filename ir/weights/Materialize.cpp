@@ -1,5 +1,6 @@
 #include "ir/weights/Materialize.h"
 
+#include "ir/support/Memory.h"
 #include "ir/support/Philox.h"
 #include "ir/support/QuantizedBlocks.h"
 #include "ir/support/Statistics.h"
@@ -245,6 +246,8 @@ Numbers Materializer::addNoise(const NoiseAttrs &attrs, Numbers in,
 
 llvm::Expected<Numbers> Materializer::run(const Expr &expr) {
   uint64_t elements = *expr.type.staticElements();
+  // Lists of indices and sums take 8 bytes an element.
+  MOEC_TRY(checkFitsMemory(elements, sizeof(double)));
   auto argument = [&] { return run(*expr.args[0]); };
   switch (expr.kind) {
   case ExprKind::Ref:

@@ -28,6 +28,8 @@ public:
   struct Place {
     std::string path;
     uint64_t offset;
+    /// Of the whole file.
+    uint64_t fileBytes;
   };
   virtual std::optional<Place> place(const SourceFile &file,
                                      const SourceAttrs &tensor) = 0;

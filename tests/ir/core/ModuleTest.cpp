@@ -96,6 +96,28 @@ TEST_F(ModuleTest, DepthOfExpressionsIsBounded) {
             "error: 'scale' nests deeper than 200 expressions");
 }
 
+// So is what an expression comes to where shared parts are written out: each
+// level doubles it.
+TEST_F(ModuleTest, SizeOfExpressionsIsBounded) {
+  auto doubled = [](ExprRef arg) {
+    return Expr::make(ExprKind::Add, {arg, arg}, nullptr);
+  };
+  ExprRef expr = fill({4});
+  EXPECT_EQ(expr->nodes, 1u);
+  for (unsigned level = 1; level < 20; ++level) {
+    expr = llvm::cantFail(doubled(expr));
+    EXPECT_EQ(expr->nodes, (2u << level) - 1);
+  }
+  Weight *weight = module.addWeight("wide", expr);
+  ExprRef ref = llvm::cantFail(Expr::make(ExprKind::Ref, {}, nullptr, weight));
+  EXPECT_EQ(ref->nodes, expr->nodes + 1);
+  auto wider = doubled(ref);
+  ASSERT_FALSE(bool(wider));
+  EXPECT_EQ(llvm::toString(wider.takeError()),
+            "error: 'add' is more than 1048576 expressions, shared ones "
+            "counted each time");
+}
+
 struct AllKinds final : AttrsOf<AllKinds> {
   int64_t integer = 1;
   double real = 0.5;

@@ -20,3 +20,18 @@ TEST(Diagnostic, PrintsPlaceMessageCaretAndNotes) {
                   "    |   ^\n"
                   "model.layers.3: note: while importing");
 }
+
+TEST(Diagnostic, ShowsWhatATerminalMaySee) {
+  // Names come from files; a terminal obeys some of their bytes.
+  std::string text =
+      toText(error(Location::ofObject("tensor '\x1b[2J'"))
+                 .withNote({}, "caf\xc3\xa9 \xff\xc2\x9b")
+             << "found '" << std::string("a\0b", 3) << "'\n\tfor \xe2\x96\x81");
+  EXPECT_EQ(text, "tensor '\\x1B[2J': error: found 'a\\x00b'\n\tfor "
+                  "\xe2\x96\x81\nnote: caf\xc3\xa9 \\xFF\\xC2\\x9B");
+  // A source line of other bytes is not shown.
+  EXPECT_EQ(toText(error(Location::atLine("m.moe", 1, 1))
+                       .withSource(std::string("\x01\x02", 2))
+                   << "no text"),
+            "m.moe:1:1: error: no text");
+}

@@ -77,6 +77,8 @@ TEST(Json, RefusesWhatIsNoJson) {
   EXPECT_THAT(parseFailure("\"\\ud800\\u0041\""), HasSubstr("second half"));
   EXPECT_THAT(parseFailure("\"\x01\""), HasSubstr("control characters"));
   EXPECT_THAT(parseFailure("\"\xff\""), HasSubstr("expected UTF-8"));
+  EXPECT_THAT(parseFailure(std::string("\"\0\"", 3)),
+              HasSubstr("found byte 0x00"));
   EXPECT_THAT(parseFailure("nul"), HasSubstr("expected a value"));
   EXPECT_THAT(parseFailure("NaN"), HasSubstr("expected a value"));
 }

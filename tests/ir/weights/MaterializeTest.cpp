@@ -307,3 +307,14 @@ TEST_F(MaterializeTest, ReadErrorsAreReturned) {
   ASSERT_FALSE(bool(result));
   EXPECT_THAT(toText(result.takeError()), HasSubstr("cannot read 'broken'"));
 }
+
+// A text of a line can ask for any size; what no machine holds is an error.
+TEST_F(MaterializeTest, SizesBeyondTheMemoryAreErrors) {
+  FillAttrs attrs;
+  attrs.shape = {int64_t(1) << 30, int64_t(1) << 30};
+  auto result = materialize(*apply(ExprKind::Fill, {}, attrs), reader);
+  ASSERT_FALSE(bool(result));
+  EXPECT_THAT(toText(result.takeError()),
+              HasSubstr("needs memory for 1152921504606846976 numbers of 8 "
+                        "bytes, more than the "));
+}
