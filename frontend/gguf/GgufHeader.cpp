@@ -257,7 +257,8 @@ llvm::Error Parser::placeTensors(GgufHeader &header) {
     auto start = checkedAdd(header.dataOffset, tensor.byteOffset);
     auto end = start ? checkedAdd(*start, tensor.byteSize) : std::nullopt;
     if (!end || *end > bytes.size())
-      return errorAt(start.value_or(at), object)
+      return errorAt(start ? std::min<uint64_t>(*start, bytes.size()) : at,
+                     object)
              << "the data needs " << tensor.byteSize
              << " bytes here, but the file has only " << bytes.size()
              << " in all; it is truncated";

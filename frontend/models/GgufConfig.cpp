@@ -72,19 +72,25 @@ static constexpr Architecture kArchitectures[] = {
 
 /// Keys behind the architecture's name whose other values change results.
 static constexpr NeutralKey kChangeResults[] = {
+    {"attention.causal", 1},
     {"attention.clamp_kqv", 0},
     {"attention.max_alibi_bias", 0},
     {"attention.scale", 0},
+    {"attention.sliding_window_pattern", 0},
+    {"attention.temperature_scale", 0},
     {"attn_logit_softcapping", 0},
     {"embedding_scale", 1},
     {"expert_gating_func", 1},
     {"expert_group_count", 1},
+    {"expert_group_used_count", 1},
     {"expert_shared_count", 0},
     {"expert_weights_scale", 1},
     {"final_logit_softcapping", 0},
     {"leading_dense_block_count", 0},
+    {"interleave_moe_layer_step", 1},
     {"logit_scale", 1},
     {"residual_scale", 1},
+    {"rope.dimension_sections", 0},
     {"rope.scale_linear", 1},
     {"use_parallel_residual", 0},
 };
@@ -458,6 +464,14 @@ llvm::Error GgufReader::readMoe() {
   if (config.family == ModelFamily::mixtral ||
       config.family == ModelFamily::qwen3moe)
     moe.route.renorm = RouterRenorm::sum;
+  bool isNormed = moe.route.renorm == RouterRenorm::sum;
+  std::string normKey = key("expert_weights_norm");
+  MOEC_ASSIGN(std::optional<bool> norm, settings.boolean(normKey));
+  if (norm.value_or(isNormed) != isNormed)
+    return settings.errorAt(normKey)
+           << "expected weights that are " << (isNormed ? "" : "not ")
+           << "divided by their sum in architecture '" << architecture->name
+           << "', found '" << normKey << "' " << (*norm ? "true" : "false");
   return readExpertWidths(moe);
 }
 
@@ -488,7 +502,8 @@ llvm::Error GgufReader::checkOtherKeys() {
     }
     const JsonValue &value = member.value;
     double number = value.isBoolean() ? double(value.boolean) : value.number;
-    if (number != unsupported->neutral)
+    bool isScalar = value.isBoolean() || value.isNumber();
+    if (!isScalar || number != unsupported->neutral)
       return settings.errorAt(value)
              << "the metadata key '" << member.key
              << "' changes results and is not supported, found "

@@ -263,6 +263,13 @@ llvm::Error HfReader::checkOtherKeys() {
     llvm::StringRef key = member.key;
     if (known.contains(key) || isHarmlessHfKey(key))
       continue;
+    if (key == "auto_map") {
+      result.warnings.push_back("the model brings code of its own "
+                                "('auto_map'), which is not run; it is read "
+                                "as a plain '" +
+                                family->modelType.str() + "' model");
+      continue;
+    }
     if (changesResults(key, member.value))
       return settings.errorAt(member.value)
              << "the setting '" << key

@@ -11,6 +11,8 @@ struct NeutralKey {
   llvm::StringLiteral key;
   /// null and false are always neutral.
   double neutral;
+  /// Neutral as well: a string, or "{}" for an object without members.
+  llvm::StringLiteral neutralText = "";
 };
 } // namespace
 
@@ -18,8 +20,12 @@ struct NeutralKey {
 static constexpr double kNever = std::numeric_limits<double>::quiet_NaN();
 static constexpr NeutralKey kChangeResults[] = {
     {"add_cross_attention", kNever},
+    {"alibi", kNever},
+    {"attention_chunk_size", kNever},
     {"attention_multiplier", kNever},
     {"attn_logit_softcapping", kNever},
+    {"attn_temperature_tuning", kNever},
+    {"bias", kNever},
     {"clip_qkv", kNever},
     {"embedding_multiplier", 1},
     {"final_logit_softcapping", kNever},
@@ -28,21 +34,35 @@ static constexpr NeutralKey kChangeResults[] = {
     {"logit_scale", 1},
     {"logits_scaling", 1},
     {"n_routed_experts", kNever},
+    {"no_rope_layer_interval", kNever},
     {"no_rope_layers", kNever},
     {"num_experts", kNever},
     {"parallel_attn", kNever},
     {"partial_rotary_factor", 1},
+    {"position_embedding_type", kNever, "rope"},
+    {"pruned_heads", kNever, "{}"},
+    {"qk_layernorm", kNever},
+    {"qk_norm", kNever},
+    {"qkv_bias", kNever},
     {"quantization_config", kNever},
     {"query_pre_attn_scalar", kNever},
     {"residual_multiplier", 1},
+    {"rope_local_base_freq", kNever},
+    {"rotary_dim", kNever},
     {"rotary_pct", 1},
     {"scale_attn_by_inverse_layer_idx", kNever},
     {"scale_depth", kNever},
     {"scale_emb", 1},
+    {"sliding_window_pattern", kNever},
+    {"use_alibi", kNever},
+    {"use_bias", kNever},
     {"use_bidirectional_attention", kNever},
     {"use_mrope", kNever},
     {"use_parallel_residual", kNever},
+    {"use_qk_norm", kNever},
 };
+
+static constexpr llvm::StringLiteral kCausal = "is_causal";
 
 static constexpr llvm::StringLiteral kHarmless[] = {
     "_name_or_path",
@@ -50,7 +70,6 @@ static constexpr llvm::StringLiteral kHarmless[] = {
     "attention_dropout",
     "attn_implementation",
     "attn_pdrop",
-    "auto_map",
     "aux_loss_alpha",
     "bos_token_id",
     "cache_implementation",
@@ -116,11 +135,21 @@ static const NeutralKey *findResultKey(llvm::StringRef key) {
   return found == std::end(kChangeResults) ? nullptr : found;
 }
 
-bool moec::isResultKey(llvm::StringRef key) { return findResultKey(key); }
+bool moec::isResultKey(llvm::StringRef key) {
+  return key == kCausal || findResultKey(key);
+}
 
 bool moec::changesResults(llvm::StringRef key, const JsonValue &value) {
+  // The one setting whose neutral value is true.
+  if (key == kCausal)
+    return value.isBoolean() && !value.boolean;
   const NeutralKey *found = findResultKey(key);
-  return found && !isNeutral(value, found->neutral);
+  if (!found || isNeutral(value, found->neutral))
+    return false;
+  llvm::StringRef text = value.string;
+  if (value.isObject() && value.members.empty())
+    text = "{}";
+  return text.empty() || text != found->neutralText;
 }
 
 bool moec::isNeutral(const JsonValue &value, double neutral) {

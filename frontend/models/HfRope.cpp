@@ -147,7 +147,12 @@ llvm::Error HfReader::readRopeScaling(llvm::StringRef key) {
     return *value;
   };
   for (const JsonMember &member : scaling.members)
-    if (!llvm::is_contained(kFields, member.key))
+    if (member.value.isObject())
+      return settings.errorAt(member.value)
+             << "expected the same rotary embedding in all layers, found "
+                "settings for '"
+             << member.key << "'";
+    else if (!llvm::is_contained(kFields, member.key))
       result.warnings.push_back("the setting '" + prefix + member.key +
                                 "' is not known and was ignored");
   RopeConfig &rope = config.rope;
@@ -172,6 +177,11 @@ llvm::Error HfReader::readRopeScaling(llvm::StringRef key) {
            << "the setting '" << prefix
            << "attention_factor' changes results and is not supported, found "
            << settings.find(prefix + "attention_factor")->describe();
+  if (!type && settings.has(prefix + "factor") &&
+      !isNeutral(*settings.find(prefix + "factor"), 1))
+    return settings.errorAt(prefix + "factor")
+           << "expected a 'rope_type' that says what 'factor' divides, found "
+              "none";
   if (!type || *type == "default") {
     if (settings.has(prefix + "mrope_section"))
       return settings.errorAt(prefix + "mrope_section")

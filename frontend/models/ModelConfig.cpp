@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 using namespace moec;
 
@@ -158,6 +159,13 @@ static llvm::Error checkShape(const Config &settings, const ModelConfig &config,
   if (!(config.rope.theta > 0 && std::isfinite(config.rope.theta)))
     return settings.errorAt(keys.ropeTheta)
            << "expected a positive rope theta, found " << config.rope.theta;
+  if (config.position == PositionKind::rotary)
+    for (double frequency : config.rope.frequencies())
+      if (!(std::abs(frequency) <= std::numeric_limits<float>::max()))
+        return settings.errorAt(keys.ropeTheta)
+               << "expected settings of rotary embedding that give numbers, "
+                  "found the frequency "
+               << frequency;
   if (config.moe && config.moe->route.k > config.moe->experts)
     return settings.errorAt(keys.topk).withNote(
                settings.locationOf(keys.experts),

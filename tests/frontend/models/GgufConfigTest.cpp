@@ -223,6 +223,13 @@ TEST(GgufConfig, ExpertsOfEachFamily) {
   auto sigmoid = make("qwen3moe");
   sigmoid->writer.addU32("qwen3moe.expert_gating_func", 2);
   EXPECT_THAT(sigmoid->failure(), HasSubstr("not supported, found 2"));
+  auto normed = make("olmoe");
+  normed->writer.addBool("olmoe.expert_weights_norm", true);
+  EXPECT_THAT(normed->failure(),
+              HasSubstr("expected weights that are not divided by their sum"));
+  auto stated = make("qwen3moe");
+  stated->writer.addBool("qwen3moe.expert_weights_norm", true);
+  EXPECT_EQ(moeOf(*stated).route.renorm, RouterRenorm::sum);
 }
 
 TEST(GgufConfig, Errors) {
@@ -236,6 +243,19 @@ TEST(GgufConfig, Errors) {
   TinyGguf softcap;
   softcap.writer.addF32("llama.attn_logit_softcapping", 50);
   EXPECT_THAT(softcap.failure(), HasSubstr("not supported, found 50"));
+  TinyGguf textScale;
+  textScale.writer.addString("llama.attention.scale", "0.5");
+  EXPECT_THAT(textScale.failure(),
+              HasSubstr("not supported, found the string '0.5'"));
+  TinyGguf pattern;
+  pattern.writer.addI32s("llama.attention.sliding_window_pattern", {1, 0});
+  EXPECT_THAT(pattern.failure(), HasSubstr("not supported, found an array"));
+  TinyGguf causal;
+  causal.writer.addBool("llama.attention.causal", false);
+  EXPECT_THAT(causal.failure(), HasSubstr("not supported, found false"));
+  TinyGguf theta;
+  theta.writer.addF32("llama.rope.scaling.factor", 1e-44f);
+  EXPECT_THAT(theta.failure(), HasSubstr("rotary embedding that give numbers"));
   TinyGguf window;
   window.writer.addU32("llama.attention.sliding_window", 8);
   EXPECT_THAT(window.failure(), HasSubstr("expected no sliding window"));

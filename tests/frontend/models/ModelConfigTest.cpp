@@ -92,6 +92,24 @@ TEST(ModelConfig, FamiliesDiffer) {
   ASSERT_TRUE(bool(result));
   EXPECT_EQ(result->config.headDim, 128);
 
+  for (llvm::StringRef key :
+       {"alibi", "attention_chunk_size", "bias", "no_rope_layer_interval",
+        "qk_layernorm", "qkv_bias", "rotary_dim", "sliding_window_pattern",
+        "use_alibi", "use_bias", "use_qk_norm"}) {
+    EXPECT_THAT(failureWith(key, "4"),
+                HasSubstr(("'" + key + "' changes results").str()));
+    EXPECT_EQ(failureWith(key, "false"), "(no error)");
+  }
+  EXPECT_THAT(failureWith("position_embedding_type", "\"alibi\""),
+              HasSubstr("not supported, found the string 'alibi'"));
+  EXPECT_EQ(failureWith("position_embedding_type", "\"rope\""), "(no error)");
+  EXPECT_THAT(failureWith("pruned_heads", "{\"0\": [1]}"),
+              HasSubstr("not supported, found an object"));
+  EXPECT_EQ(failureWith("pruned_heads", "{}"), "(no error)");
+  EXPECT_THAT(failureWith("is_causal", "false"),
+              HasSubstr("not supported, found false"));
+  EXPECT_EQ(failureWith("is_causal", "true"), "(no error)");
+
   TinyModel mistral;
   mistral.makeLlama("mistral", "MistralForCausalLM");
   mistral.set("sliding_window", "32");
@@ -160,15 +178,18 @@ TEST(ModelConfig, UnknownSettingsAreWarnings) {
   model.makeLlama();
   model.set("favourite_colour", "\"green\"");
   model.set("attention_dropout", "0.1");
+  model.set("auto_map", "{\"AutoConfig\": \"their_code.Config\"}");
   auto result = read(model);
   ASSERT_TRUE(bool(result));
   EXPECT_THAT(result->warnings,
               ElementsAre("the setting 'favourite_colour' is not known and was "
-                          "ignored"));
+                          "ignored",
+                          "the model brings code of its own ('auto_map'), "
+                          "which is not run; it is read as a plain 'llama' "
+                          "model"));
 }
 
 TEST(ModelConfig, SettingsThatChangeResultsAreErrors) {
-  EXPECT_EQ(failureWith("num_key_value_heads", "3").substr(0, 0), "");
   TinyModel model;
   model.makeLlama();
   model.set("final_logit_softcapping", "30.0");
@@ -301,6 +322,18 @@ TEST(ModelConfig, RopeScaling) {
       failureWith("rope_scaling", "{\"type\": \"linear\", \"factor\": 0}"),
       HasSubstr("expected 'factor' to be positive, found 0"));
   EXPECT_THAT(failureWith("rope_scaling", "3"), HasSubstr("to be an object"));
+  EXPECT_THAT(failureWith("rope_scaling", "{\"factor\": 4}"),
+              HasSubstr("expected a 'rope_type' that says what 'factor' "
+                        "divides, found none"));
+  EXPECT_THAT(failureWith("rope_parameters",
+                          "{\"full_attention\": {\"rope_theta\": 5}}"),
+              HasSubstr("the same rotary embedding in all layers, found "
+                        "settings for 'full_attention'"));
+  EXPECT_THAT(
+      failureWith("rope_scaling", "{\"type\": \"linear\", \"factor\": 1e-320}"),
+      HasSubstr("rotary embedding that give numbers"));
+  EXPECT_THAT(failureWith("rope_theta", "1e-300"),
+              HasSubstr("rotary embedding that give numbers"));
   EXPECT_THAT(
       failureWith("rope_parameters", "{\"partial_rotary_factor\": 0.5}"),
       HasSubstr("expected 'rope_parameters.partial_rotary_factor' to be 1 in "
