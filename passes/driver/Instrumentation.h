@@ -21,6 +21,9 @@ struct InstrumentationOptions {
   /// A folder that gets the module before the first pass and after each pass,
   /// as `00-input.moe`, `01-simplify.moe`, ...
   std::string treeFolder;
+  /// Passes that earlier pipelines over the same module had: files are counted
+  /// from there, and the module before the first pass is there already.
+  unsigned treeStart = 0;
   PrintOptions print;
   /// What is printed before and after passes leaves out the bytes of assets.
   bool printElided = false;

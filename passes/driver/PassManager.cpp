@@ -104,8 +104,13 @@ llvm::Error Run::writeReproducer(llvm::Error err) {
   if (isInterrupted(err))
     return err;
   if (llvm::Error failed =
-          writeFileAtomically(options.reproducer, makeReproducer().text()))
-    return llvm::joinErrors(std::move(err), std::move(failed));
+          writeFileAtomically(options.reproducer, makeReproducer().text())) {
+    llvm::handleAllErrors(std::move(failed), [&](const Diagnostic &reason) {
+      err = withNote(std::move(err), reason.loc,
+                     "there is no reproducer: " + reason.message);
+    });
+    return err;
+  }
   return withNote(std::move(err), Location::inFile(options.reproducer),
                   "a reproducer is here");
 }
@@ -117,7 +122,7 @@ llvm::Error Run::writeTree(llvm::StringRef name) {
           llvm::sys::fs::create_directories(options.treeFolder))
     return error(Location::inFile(options.treeFolder))
            << "cannot create the folder: " << code.message();
-  unsigned number = name == "input" ? 0 : current + 1;
+  unsigned number = name == "input" ? 0 : options.treeStart + current + 1;
   llvm::SmallString<128> path(options.treeFolder);
   llvm::sys::path::append(path, (number < 10 ? "0" : "") +
                                     std::to_string(number) + "-" + name.str() +
@@ -160,7 +165,8 @@ llvm::Error Run::runPass(Pass &pass) {
 llvm::Error Run::runAll() {
   if (llvm::Error err = verify(module))
     return withNote(std::move(err), {}, "before the first pass");
-  MOEC_TRY(writeTree("input"));
+  if (!options.treeStart)
+    MOEC_TRY(writeTree("input"));
   if (!options.reproducer.empty())
     crashWriter = std::make_unique<CrashWriter>(options.reproducer);
   for (current = 0; current < pipeline.size(); ++current) {

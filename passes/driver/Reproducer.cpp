@@ -114,6 +114,8 @@ static void writeOnCrash(int signal) {
       writeAll(2, before, sizeof(before) - 1);
       writeAll(2, record->path, __builtin_strlen(record->path));
       writeAll(2, "\n", 1);
+    } else if (file >= 0) {
+      ::unlink(record->temporary); // Half of it helps nobody.
     }
   }
   ::raise(signal);
