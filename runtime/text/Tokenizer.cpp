@@ -1,6 +1,7 @@
 #include "runtime/text/Tokenizer.h"
 
 #include "ir/support/Diagnostic.h"
+#include "ir/support/Interrupt.h"
 #include "runtime/text/AddedTokens.h"
 #include "runtime/text/Bpe.h"
 #include "runtime/text/Normalizer.h"
@@ -137,10 +138,14 @@ void Tokenizer::Impl::encodeWord(llvm::StringRef word, Run &run) const {
 
 llvm::Error Tokenizer::Impl::encodeNormalized(llvm::StringRef text,
                                               bool atStart, Run &run) const {
-  auto encodeWords = [&](llvm::StringRef part, bool partAtStart) {
-    return preTokenizer.run(
-        part, partAtStart, run.saver,
-        [&](llvm::StringRef word) { encodeWord(word, run); });
+  auto encodeWords = [&](llvm::StringRef part,
+                         bool partAtStart) -> llvm::Error {
+    MOEC_TRY(preTokenizer.run(part, partAtStart, run.saver,
+                              [&](llvm::StringRef word) {
+                                if (!interruptRequested())
+                                  encodeWord(word, run);
+                              }));
+    return checkInterrupt();
   };
   if (normalizedTokens.empty())
     return encodeWords(text, atStart);
