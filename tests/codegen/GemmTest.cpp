@@ -242,6 +242,41 @@ TEST_P(GemmTest, NarrowWeightsGiveTheBitsOfWideOnes) {
       }
 }
 
+// Equal rows of weights give equal bits, wherever in the matrix they stand and
+// whatever the batch: experts of a group have equal rows in the router, and
+// what is chosen hangs on ties.
+TEST_P(GemmTest, EqualRowsOfWeightsGiveEqualBits) {
+  MOEC_SKIP_UNLESS_HOST_RUNS(GetParam());
+  constexpr int64_t n = 75, k = 96, distinct = 5;
+  for (auto [a, w] : kTypes) {
+    GemmSpec spec = {.n = n, .k = k, .a = a, .w = w, .out = ElementType::f32};
+    const Compiled &kernel = compiled(spec, GetParam());
+    Random random(5);
+    std::vector<double> values;
+    Array weights = randomWeights(w, n * k, 0.1, random, values);
+    std::vector<uint8_t> bytes = weights.copyBytes();
+    size_t rowBytes = bytes.size() / n;
+    for (int64_t row = distinct; row < n; ++row)
+      std::copy_n(bytes.begin() + row % distinct * rowBytes, rowBytes,
+                  bytes.begin() + row * rowBytes);
+    weights.setBytes(bytes);
+    Array packed = packWeights({&weights}, 1, n, k, *kernel.kernel.weight);
+    for (int64_t m : {1, 2, 5, 12, 17, 111}) {
+      Array rows(a, m * k), scores(ElementType::f32, m * n);
+      rows.fillNormal(random);
+      kernel.run({&rows, &packed, &scores}, {m});
+      std::vector<uint8_t> found = scores.copyBytes();
+      for (int64_t i = 0; i < m * n; ++i) {
+        int64_t first = i / n * n + i % n % distinct;
+        ASSERT_TRUE(std::equal(found.begin() + i * 4, found.begin() + i * 4 + 4,
+                               found.begin() + first * 4))
+            << kernel::describe(spec) << " m=" << m << " row " << i / n
+            << " columns " << i % n << " and " << first % n;
+      }
+    }
+  }
+}
+
 MOEC_INSTANTIATE_LEVELS(GemmTest);
 
 //===- Ragged -------------------------------------------------------------===//
