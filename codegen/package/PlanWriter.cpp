@@ -151,6 +151,9 @@ uint16_t PlanBuilder::weightIndex(Weight *weight) {
       source->bytes = part.bytes;
       source->encoding = plan::ElementType(part.encoding);
       source->rotary_heads = part.rotaryHeads;
+      source->file_bytes = part.fileBytes;
+      if (part.digest)
+        source->sha256.assign(part.digest->begin(), part.digest->end());
       w->sources.push_back(std::move(source));
     }
   out.weights.push_back(std::move(w));

@@ -4,8 +4,10 @@
 #include "codegen/cpu/EmitCpu.h"
 #include "ir/core/Module.h"
 #include "ir/support/Diagnostic.h"
+#include "ir/support/Hash.h"
 
 #include <functional>
+#include <optional>
 
 namespace moec {
 
@@ -17,6 +19,10 @@ struct StoredWeight {
   ElementType encoding;
   /// Heads whose rows are stored as interleaved pairs; 0: rows are in order.
   uint32_t rotaryHeads = 0;
+  /// Size of the whole file; 0: not known.
+  uint64_t fileBytes = 0;
+  /// Of those bytes, where it was computed.
+  std::optional<Digest> digest;
 };
 /// The parts of a weight, one after the other along its first dimension, if
 /// they lie in files and decode to the weight by a change of encoding and the

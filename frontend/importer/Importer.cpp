@@ -292,15 +292,15 @@ CheckpointReader::open(const SourceFile &file) {
     MOEC_ASSIGN(Checkpoint checkpoint, path.str().ends_with(".safetensors")
                                            ? openTensorFile(path)
                                            : openModel(path));
-    slot = std::make_unique<Checkpoint>(std::move(checkpoint));
     int64_t bytes = 0;
-    for (auto &mapped : slot->files())
+    for (auto &mapped : checkpoint.files())
       bytes += mapped->size();
     if (file.bytes && bytes != file.bytes)
       return error(Location::inFile(path.str().str()))
              << "has " << bytes << " bytes, but module file '@" << file.name
              << "' was read from " << file.bytes
              << "; the file changed since it was imported";
+    slot = std::make_unique<Checkpoint>(std::move(checkpoint));
   }
   return slot.get();
 }
@@ -342,8 +342,9 @@ CheckpointReader::place(const SourceFile &file, const SourceAttrs &attrs) {
     llvm::consumeError(found.takeError());
     return std::nullopt;
   }
-  return Place{found->first->filePath(*found->second),
-               found->second->byteOffset};
+  const auto &[checkpoint, tensor] = *found;
+  return Place{checkpoint->filePath(*tensor), tensor->byteOffset,
+               checkpoint->files()[tensor->file]->size()};
 }
 
 llvm::Expected<std::string> CheckpointReader::digest(const SourceFile &file,

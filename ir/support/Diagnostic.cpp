@@ -1,6 +1,6 @@
 #include "ir/support/Diagnostic.h"
 
-#include "ir/support/Printable.h"
+#include "ir/support/Escape.h"
 #include "llvm/ADT/StringExtras.h"
 
 using namespace moec;
@@ -25,15 +25,15 @@ static void printLine(llvm::raw_ostream &os, const Location &loc,
                       llvm::StringRef severity, llvm::StringRef message) {
   std::string place = loc.str();
   if (!place.empty())
-    os << printable(place) << ": ";
-  os << severity << ": " << printable(message);
+    os << escapeControls(place) << ": ";
+  os << severity << ": " << escapeControls(message);
 }
 
 void Diagnostic::log(llvm::raw_ostream &os) const {
   printLine(os, loc, "error", message);
   // A line with other bytes than text helps nobody.
   if (!sourceLine.empty() && loc.column &&
-      printable(sourceLine) == sourceLine) {
+      escapeControls(sourceLine) == sourceLine) {
     std::string number = std::to_string(loc.line);
     os << "\n " << number << " | " << sourceLine << "\n";
     os.indent(number.size() + 1) << " | ";

@@ -70,6 +70,10 @@ FileWeightProvider::getPiece(const Plan &plan, const plan::WeightSource &source,
                              const std::string &name) {
   MOEC_ASSIGN(std::shared_ptr<const MappedFile> file,
               openFile(plan, {source.file()->data(), source.file()->size()}));
+  if (source.file_bytes() && source.file_bytes() != file->size())
+    return error(Location::inFile(file->path()))
+           << "expects a file of " << source.file_bytes() << " bytes, found "
+           << file->size() << "; it changed since the plan was compiled";
   MOEC_ASSIGN(
       llvm::ArrayRef<uint8_t> bytes,
       file->range(source.offset(), source.bytes(), "weight '" + name + "'"));

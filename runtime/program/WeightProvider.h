@@ -40,8 +40,9 @@ using Materializer =
     llvm::unique_function<llvm::Expected<HostTensor>(llvm::StringRef name)>;
 
 /// Maps the files that the plan names, relative to the plan's folder, and
-/// checks each range against its file. Digests are compared where `verify` is
-/// set. Weights without a source go to the materializer, if there is one.
+/// checks their sizes and each range against its file. Digests are compared
+/// where `verify` is set. Weights without a source go to the materializer, if
+/// there is one.
 class FileWeightProvider final : public WeightProvider {
 public:
   explicit FileWeightProvider(Materializer materializer = nullptr,

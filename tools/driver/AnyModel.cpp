@@ -5,6 +5,7 @@
 #include "ir/binary/ModuleFile.h"
 #include "ir/ops/MoeBlock.h"
 #include "ir/support/MappedFile.h"
+#include "ir/support/Memory.h"
 #include "ir/support/Parallel.h"
 #include "ir/support/QuantizedBlocks.h"
 #include "runtime/program/Plan.h"
@@ -13,6 +14,8 @@
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Path.h"
+
+#include <utility>
 
 using namespace moec;
 
@@ -96,7 +99,9 @@ moec::materializeBytes(const Weight &weight, TensorReader &reader,
   ElementType element = weight.type().element();
   std::vector<const Expr *> parts = pieces(*weight.expr);
   uint64_t elements = *weight.type().staticElements();
-  std::vector<uint8_t> bytes(*byteSize(element, elements));
+  uint64_t whole = *byteSize(element, elements);
+  MOEC_TRY(checkFitsMemory(whole, /*elementBytes=*/1, weight.loc));
+  std::vector<uint8_t> bytes(whole);
   std::vector<uint64_t> starts{0};
   for (const Expr *part : parts)
     starts.push_back(starts.back() + *part->type.staticElements());
@@ -119,7 +124,8 @@ moec::materializeBytes(const Weight &weight, TensorReader &reader,
 llvm::Expected<std::shared_ptr<const runtime::Model>>
 moec::loadForRunning(AnyModel model, const CompileRequest &request,
                      runtime::ModelOptions options) {
-  if (!model.plan) {
+  bool isPlan = model.plan != nullptr;
+  if (!isPlan) {
     CompileRequest forHost = request;
     if (forHost.levels.empty())
       forHost.levels = {hostLevels().front()};
@@ -135,10 +141,16 @@ moec::loadForRunning(AnyModel model, const CompileRequest &request,
   std::shared_ptr<Module> module = std::move(model.module);
   auto reader = std::make_shared<CheckpointReader>(module ? module->baseFolder
                                                           : std::string());
+  if (!isPlan && options.verifyWeights)
+    MOEC_TRY(checkDigests(*module, *reader, /*add=*/false));
   if (module)
-    options.materializer =
-        [module,
-         reader](llvm::StringRef name) -> llvm::Expected<runtime::HostTensor> {
+    options.materializer = [module, reader,
+                            verify = options.verifyWeights &&
+                                     isPlan](llvm::StringRef name) mutable
+        -> llvm::Expected<runtime::HostTensor> {
+      // A plan that has all its weights may lie far from the module's files.
+      if (std::exchange(verify, false))
+        MOEC_TRY(checkDigests(*module, *reader, /*add=*/false));
       Weight *weight = module->findWeight(name);
       if (!weight)
         return error() << "the plan's module has no weight '" << name << "'";

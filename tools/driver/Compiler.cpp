@@ -4,20 +4,28 @@
 #include "frontend/importer/Importer.h"
 #include "ir/binary/Binary.h"
 #include "ir/ops/MoeOps.h"
+#include "ir/support/Parallel.h"
 #include "passes/lower/Specialize.h"
 #include "passes/pipeline/Registry.h"
 #include "runtime/cpu/HostFeatures.h"
 #include "runtime/schema/Facts.h"
 #include "llvm/ADT/STLExtras.h"
+#include "llvm/ADT/SmallPtrSet.h"
 #include "llvm/ADT/SmallString.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Path.h"
+
+#include <map>
+#include <tuple>
 
 using namespace moec;
 
 static bool isNarrow(const Module &module) {
   // Any narrow source tensor makes the model a narrow one.
+  llvm::SmallPtrSet<const Expr *, 32> seen;
   std::function<bool(const Expr &)> narrow = [&](const Expr &expr) {
+    if (!seen.insert(&expr).second)
+      return false;
     if (expr.kind == ExprKind::Source)
       return expr.type.element() != ElementType::f32;
     return llvm::any_of(expr.args,
@@ -63,6 +71,63 @@ static std::string seenFrom(llvm::StringRef folder, llvm::StringRef path) {
   return path.str();
 }
 
+llvm::Error moec::checkDigests(Module &module, CheckpointReader &reader,
+                               bool add) {
+  for (auto &file : module.files()) {
+    if (file->sha256.empty() && !add)
+      continue;
+    MOEC_ASSIGN(std::string found, reader.digest(*file));
+    if (file->sha256.empty())
+      file->sha256 = found;
+    if (file->sha256 != found)
+      return error(Location::inFile(file->path))
+             << "expects the SHA-256 " << file->sha256 << ", found " << found
+             << "; the file changed since the module was made";
+  }
+  return llvm::Error::success();
+}
+
+namespace {
+/// SHA-256 of tensors in files, each computed once.
+class StoredDigests {
+public:
+  llvm::Error compute(const Module &module, CheckpointReader &reader);
+  std::optional<Digest> find(const TensorReader::Place &place,
+                             uint64_t bytes) const {
+    auto known = digests.find({place.path, place.offset, bytes});
+    return known == digests.end() ? std::nullopt : std::optional(known->second);
+  }
+
+private:
+  std::map<std::tuple<std::string, uint64_t, uint64_t>, Digest> digests;
+};
+} // namespace
+
+llvm::Error StoredDigests::compute(const Module &module,
+                                   CheckpointReader &reader) {
+  std::vector<std::pair<llvm::ArrayRef<uint8_t>, Digest *>> work;
+  for (auto &weight : module.weights())
+    for (const Expr *piece : pieces(*weight->expr)) {
+      const Expr *source = storedSource(*piece).first;
+      if (!source)
+        continue;
+      auto &attrs = source->attrs<SourceAttrs>();
+      auto place = reader.place(*source->file, attrs);
+      if (!place)
+        continue;
+      MOEC_ASSIGN(llvm::ArrayRef<uint8_t> bytes,
+                  reader.bytes(*source->file, attrs));
+      auto [at, isNew] = digests.try_emplace(
+          {place->path, place->offset, uint64_t(bytes.size())});
+      if (isNew)
+        work.emplace_back(bytes, &at->second);
+    }
+  return parallelFor(work.size(), defaultThreads(), [&](uint64_t i) {
+    *work[i].second = sha256(work[i].first);
+    return llvm::Error::success();
+  });
+}
+
 std::vector<cpu::CpuLevel> moec::hostLevels() {
   std::vector<cpu::CpuLevel> levels;
   for (cpu::CpuLevel level : llvm::reverse(cpu::kCpuLevels))
@@ -98,15 +163,20 @@ moec::compileModule(Module &module, const CompileRequest &request) {
     for (cpu::CpuLevel level : llvm::reverse(cpu::kCpuLevels))
       options.levels.push_back(level);
   CpuTarget target(options.levels);
-  PassManager before(request.instrumentation), after(request.instrumentation);
-  before.setTarget(&target);
-  after.setTarget(&target);
   MOEC_ASSIGN(Pipeline first,
               parsePipeline(text.substr(0, split), allPasses()));
   MOEC_ASSIGN(Pipeline second,
               parsePipeline(text.substr(split + 1), allPasses()));
+  InstrumentationOptions later = request.instrumentation;
+  later.treeStart = unsigned(first.size());
+  PassManager before(request.instrumentation), after(std::move(later));
+  before.setTarget(&target);
+  after.setTarget(&target);
   before.add(std::move(first));
   after.add(std::move(second));
+  CheckpointReader reader(module.baseFolder);
+  if (request.digests)
+    MOEC_TRY(checkDigests(module, reader, /*add=*/true));
   MOEC_TRY(before.run(module));
   auto tokenizer = module.assets.find("tokenizer");
   if (tokenizer != module.assets.end()) {
@@ -125,7 +195,9 @@ moec::compileModule(Module &module, const CompileRequest &request) {
     return error() << "module '" << module.name()
                    << "' has no program 'step' to compile";
   options.programs.push_back({step, {}});
-  CheckpointReader reader(module.baseFolder);
+  StoredDigests digests;
+  if (request.digests)
+    MOEC_TRY(digests.compute(module, reader));
   options.stored = [&](const Weight &weight) {
     std::vector<StoredWeight> parts;
     for (const Expr *piece : pieces(*weight.expr)) {
@@ -138,7 +210,8 @@ moec::compileModule(Module &module, const CompileRequest &request) {
       uint64_t bytes =
           *byteSize(source->type.element(), *source->type.staticElements());
       parts.push_back({seenFrom(request.folder, place->path), place->offset,
-                       bytes, source->type.element(), heads});
+                       bytes, source->type.element(), heads, place->fileBytes,
+                       digests.find(*place, bytes)});
     }
     return parts;
   };

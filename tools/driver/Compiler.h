@@ -6,6 +6,8 @@
 
 namespace moec {
 
+class CheckpointReader;
+
 /// Element types of a compiled model. `automatic` keeps f32 models in f32 and
 /// computes everything else in bf16; q8_0 stores weights so and computes in
 /// f32.
@@ -26,6 +28,9 @@ struct CompileRequest {
   /// Where the plan will lie. It names files beneath this folder relative to
   /// it, so that both may move together; empty: all in full.
   std::string folder;
+  /// Keeps digests of the weights' files in the plan, for whoever wants to
+  /// verify them later; compares those that the module has already.
+  bool digests = false;
 };
 
 struct CompileResult {
@@ -38,6 +43,10 @@ struct CompileResult {
 /// embeds it.
 llvm::Expected<CompileResult> compileModule(Module &module,
                                             const CompileRequest &request);
+
+/// Compares the module's source files with the digests that it has of them.
+/// `add` computes those that it lacks.
+llvm::Error checkDigests(Module &module, CheckpointReader &reader, bool add);
 
 /// The levels that this machine runs, best first.
 std::vector<cpu::CpuLevel> hostLevels();

@@ -1,6 +1,7 @@
 #include "tools/moec/Command.h"
 
 #include "ir/support/AtomicFile.h"
+#include "ir/support/Escape.h"
 #include "passes/pipeline/Registry.h"
 #include "tools/driver/DescribePlan.h"
 #include "tools/recipes/Yaml.h"
@@ -50,8 +51,8 @@ RunFlags::RunFlags(cl::SubCommand &command)
               cl::desc("threads to run on (0: one a processor)"),
               cl::sub(command)),
       verify("verify",
-             cl::desc("compare the weights with the digests that a plan "
-                      "states (those of --pack do)"),
+             cl::desc("compare the weights with the digests that a plan or a "
+                      "module states"),
              cl::sub(command)) {}
 
 llvm::Expected<std::shared_ptr<const runtime::Model>>
@@ -68,9 +69,14 @@ RunFlags::load(AnyModel model) const {
   options.variant = variant;
   options.cpu.threads = threads;
   options.verifyWeights = verify;
-  if (verify && (!model.plan || !statesDigests(*model.plan)))
+  bool isStated = (model.plan && statesDigests(*model.plan)) ||
+                  (model.module &&
+                   llvm::any_of(model.module->files(), [](const auto &file) {
+                     return !file->sha256.empty();
+                   }));
+  if (verify && !isStated)
     warn("--verify compares nothing: no digest of a weight is stated; a plan "
-         "of 'compile --pack' has them");
+         "that 'compile' writes has them");
   return loadForRunning(std::move(model), request, std::move(options));
 }
 
@@ -187,7 +193,7 @@ void moec::warn(const llvm::Twine &message) {
   llvm::outs().flush();
   llvm::WithColor(llvm::errs(), llvm::raw_ostream::MAGENTA, /*Bold=*/true)
       << "warning: ";
-  llvm::errs() << message << "\n";
+  llvm::errs() << escapeControls(message.str()) << "\n";
 }
 
 static double now() {

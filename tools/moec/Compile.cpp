@@ -136,6 +136,7 @@ static llvm::Error run() {
   MOEC_TRY(parseTarget(request.levels));
   MOEC_ASSIGN(request.precision, parsePrecision(dtype));
   request.instrumentation = passes.options();
+  request.digests = true;
   if (maxTokens < 0)
     return wrongFlag(maxTokens, std::to_string(maxTokens), "0 or more");
   request.maxTokens = maxTokens;

@@ -37,7 +37,9 @@ public:
                  [](int64_t given) { return std::to_string(given); });
   }
   void field(llvm::StringRef name, double &value) override {
-    add<double>(name, formatDouble(value), formatDouble);
+    // As text, for the recipe's own reader: llvm::cl takes an empty word for
+    // zero.
+    text(name, formatDouble(value), "", "number");
   }
   void field(llvm::StringRef name, bool &value) override {
     add<bool>(name, value ? "true" : "",
@@ -83,11 +85,11 @@ private:
     made.option = std::move(option);
   }
   void text(llvm::StringRef name, llvm::StringRef plain,
-            const std::string &words) {
+            const std::string &words, llvm::StringRef value = "text") {
     OptionFlags::Flag &made = flag(name, plain, words);
     auto option = std::make_unique<cl::opt<std::string>>(
         llvm::StringRef(made.name),
-        cl::value_desc(words.empty() ? "text" : "kind"), cl::desc(made.help),
+        cl::value_desc(words.empty() ? value : "kind"), cl::desc(made.help),
         cl::cat(groupOf(made.name)), cl::sub(command));
     made.text = [raw = option.get()] { return raw->getValue(); };
     made.option = std::move(option);

@@ -385,6 +385,26 @@ class IrText(harness.MoecTest):
     def test_nested_deeply(self):
         self.rejects(b"module @m {\n" + b"(" * 100000)
 
+    def test_other_kinds_of_files(self):
+        model = tiny.write_hf(self.path("model"))
+        gguf = tiny.write_gguf(self.path("m.gguf"))
+        plan = self.path("p.moep")
+        self.succeeds("compile", model, "-o", plan, "--target", "cpu-generic")
+        for path, kind in ((plan, "a plan"), (gguf, "another kind"),
+                           (os.path.join(model, "model.safetensors"),
+                            "another kind")):
+            with self.subTest(path):
+                for command in (["opt", path], ["emit", "--op", path]):
+                    self.fails(command, "expected a module", kind, place=path)
+
+    def test_names_that_speak_to_the_terminal(self):
+        gguf = tiny.write_gguf(self.path("m.gguf"), change=lambda m: m.update(
+            {"general.name": "\x1b[2J", "llama.\x1b]0;x": 1}))
+        result = self.run_moec("inspect", gguf)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertIn("\\x1B", result.stderr)
+        self.assertNotIn("\x1b", result.stderr + result.stdout.decode())
+
 
 class Plans(harness.MoecTest):
     def plan(self):
@@ -447,6 +467,49 @@ class Plans(harness.MoecTest):
         self.fails(["generate", self.path("plan.moep"), "--prompt", "a"],
                    "model.safetensors")
 
+    def flip(self, offset=-4):
+        """Other numbers of the same size."""
+        tensors = self.path("model", "model.safetensors")
+        with open(tensors, "r+b") as file:
+            file.seek(offset, os.SEEK_END)
+            byte = file.read(1)[0]
+            file.seek(offset, os.SEEK_END)
+            file.write(bytes([byte ^ 0x10]))
+
+    def test_weights_of_another_size(self):
+        self.plan()
+        with open(self.path("model", "model.safetensors"), "ab") as file:
+            file.write(bytes(64))
+        self.fails(["generate", self.path("plan.moep"), "--prompt", "a"],
+                   "expects a file of", "changed since the plan",
+                   place=self.path("model", "model.safetensors"))
+
+    def test_weights_that_changed(self):
+        run = ["generate", self.plan(), "--prompt", "a", "--max-tokens", 1]
+        self.succeeds(*run, "--verify")
+        self.flip()
+        self.succeeds(*run)
+        self.fails([*run, "--verify"], "expects bytes with the SHA-256",
+                   place=self.path("model", "model.safetensors"))
+
+    def test_source_of_computed_weights_that_changed(self):
+        """Redrawn experts lie in no file; what they are drawn from does."""
+        model = tiny.write_hf(self.path("model"))
+        module, plan = self.path("m.moe"), self.path("plan.moep")
+        self.succeeds("upcycle", model, "-o", module, "--init", "drop",
+                      "--experts", 4)
+        self.succeeds("compile", module, "-o", plan, "--target",
+                      "cpu-generic")
+        run = ["generate", plan, "--prompt", "a", "--max-tokens", 1]
+        self.succeeds(*run, "--verify")
+        self.flip()
+        self.fails([*run, "--verify"], "SHA-256", "found", place=model)
+        # The receipt's digest is in the module, and compared when compiling.
+        self.fails(["compile", module, "-o", self.path("other.moep")],
+                   "SHA-256", "changed since the module was made",
+                   place=model)
+        self.assertFalse(os.path.exists(self.path("other.moep")))
+
     def test_variant_that_is_not_there(self):
         self.plan()
         self.fails(["generate", self.path("plan.moep"), "--prompt", "a",
@@ -486,6 +549,14 @@ class Requests(harness.MoecTest):
         self.fails(self.upcycle("--init", "drop", "--drop-ratio", "nan"),
                    "nan")
 
+    def test_numbers_that_are_none(self):
+        for flag in ("--drop-ratio", "--noise-std", "--router-std"):
+            for value in ("", "inf", "-inf", "nan", "1e999", "0.5x", "0,5"):
+                with self.subTest(flag=flag, value=value):
+                    self.fails(self.upcycle("--init", "drop",
+                                            f"{flag}={value}"), "number",
+                               place=flag)
+
     def test_unknown_policy(self):
         self.fails(self.upcycle("--init", "magic"), "magic", "copy", "drop")
 
@@ -520,6 +591,8 @@ class Requests(harness.MoecTest):
     def test_bench_longer_than_the_context(self):
         self.fails(["bench", self.model, "--prefill", 60, "--decode", 20],
                    "60", "20", "64")
+        self.fails(["bench", self.model, "--prefill", 2 ** 63 - 1, "--decode",
+                    2 ** 63 - 1], "64")
 
     def test_sampler_settings(self):
         for flag, value in (("--temperature", "-1"), ("--top-p", "1.5"),

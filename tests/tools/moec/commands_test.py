@@ -203,6 +203,44 @@ class Commands(harness.MoecTest):
                 self.assertEqual(result.returncode, 0, result.stderr)
                 self.assertIn("program @step", result.stderr)
 
+    def test_a_file_for_every_pass_of_a_compile(self):
+        tree = self.path("tree")
+        self.succeeds("compile", self.sparse, "-o", self.path("p.moep"),
+                      "--print-ir-tree-dir", tree)
+        names = sorted(os.listdir(tree))
+        # Numbered through both pipelines, each file from the one before it.
+        self.assertEqual([name.split("-")[0] for name in names],
+                         [f"{i:02}" for i in range(len(names))])
+        self.assertEqual(names[0], "00-input.moe")
+        self.assertTrue(names[-1].endswith("-form-kernels.moe"), names)
+        for name in names:
+            with self.subTest(name):
+                self.succeeds("opt", os.path.join(tree, name))
+        with open(os.path.join(tree, names[-1])) as file:
+            self.assertIn("kernel.", file.read())
+
+    def test_failures_can_be_replayed(self):
+        module, kept = self.path("m.moe"), self.path("kept.moe")
+        self.succeeds("import", self.model, "-o", module)
+        command = ["opt", module, "--passes=simplify,upcycle{experts=2,"
+                   "top_k=3},cse", "--reproducer", kept]
+        self.fails(command, "top-k is 3")
+        with open(kept) as file:
+            text = file.read()
+        self.assertIn('// pipeline: "upcycle{experts = 2, top_k = 3},cse"',
+                      text)
+        self.fails(["opt", "--replay", kept], "top-k is 3")
+        # Changed, it runs through: what is replayed is the file.
+        with open(kept, "w") as file:
+            file.write(text.replace("top_k = 3", "top_k = 1"))
+        self.assertIn("moe.route", self.succeeds("opt", "--replay", kept))
+        # A pass may break a model for a compile, too.
+        broken = self.path("broken.moe")
+        with open(broken, "w") as file:
+            file.write(text.replace("program @step", "program @other"))
+        self.fails(["compile", broken, "-o", self.path("p.moep")], "step")
+        self.assertEqual(self.left_over(), [])
+
     def test_doctor(self):
         report = {entry["what"]: entry for entry in self.json("doctor")}
         self.assertTrue(report["cpu-generic"]["ok"])

@@ -48,9 +48,10 @@ class MoecTest(unittest.TestCase):
         """Runs to the end; whatever the exit code, it is no crash."""
         options.setdefault("stdin", subprocess.DEVNULL)
         options.setdefault("stdout", subprocess.PIPE)
+        options["env"] = environment(**options.get("env", {}))
         result = subprocess.run([BINARY, *map(str, arguments)],
                                 stderr=subprocess.PIPE, timeout=TIMEOUT,
-                                env=environment(), **options)
+                                **options)
         result.stderr = result.stderr.decode(errors="replace")
         self.assert_no_crash(result.returncode, result.stderr)
         return result

@@ -141,6 +141,28 @@ class Interrupt(harness.MoecTest):
                                   "--dtype", "f32")
                 self.assertEqual(self.left_over(), [])
 
+    def test_calibration(self):
+        out = self.path("out.moe")
+        self.interrupts("upcycle", self.model, "-o", out, "--recipe",
+                        "moefication", "--calibration-text", self.text,
+                        "--probe", "", makes=out)
+        self.assertEqual(self.left_over(), [])
+
+    def test_diff_of_weights(self):
+        sparse = self.path("sparse.moe")
+        self.succeeds("upcycle", self.model, "-o", sparse, "--init", "drop",
+                      "--probe", "")
+        page = self.path("page.html")
+        self.interrupts("diff", self.model, sparse, "--weights", "--html",
+                        page, makes=page)
+        self.assertEqual(self.left_over(), [])
+
+    def test_tokenize(self):
+        text = self.path("long.txt")
+        with open(text, "w") as file:
+            file.write("the same words again and again " * 400000)
+        self.interrupts("tokenize", self.model, "--file", text, "--json")
+
     def test_probe(self):
         out = self.path("out.moe")
         self.interrupts("upcycle", self.model, "-o", out, "--init", "drop",

@@ -2,7 +2,9 @@
 that went away."""
 
 import os
+import pty
 import resource
+import shutil
 import signal
 import stat
 import subprocess
@@ -36,6 +38,10 @@ class Outputs(harness.MoecTest):
             return os.path.join(folder, name)
         return {
             "import": (["import", self.model, "-o"], at("a.moe")),
+            "import as text": (["import", self.model, "--text", "-o"],
+                               at("t.moe")),
+            "diff": (["diff", self.model, self.module, "--html"],
+                     at("d.html")),
             "upcycle to a module": (["upcycle", self.module, "-o"],
                                     at("b.moe")),
             "upcycle to a folder": (["upcycle", self.module, "-o"], at("c")),
@@ -45,9 +51,50 @@ class Outputs(harness.MoecTest):
             "export to a folder": (["export", self.module, "-o"], at("f")),
             "export to a file": (["export", self.module, "--format", "gguf",
                                   "-o"], at("g.gguf")),
-            "eval": (["eval", self.module, "--ids", "1,2,3", "--logits"],
-                     at("e.npy")),
+            "eval": (["eval", self.module, "--ids", "1,2,3,4,5,6",
+                      "--logits"], at("e.npy")),
         }
+
+    def writers_beside(self, folder):
+        """What commands write beside their output or answer."""
+        def at(name):
+            return os.path.join(folder, name)
+        failing = "--passes=upcycle{experts=2,top_k=3}"
+        return {
+            "compile's remarks": (["compile", self.module, "-o",
+                                   self.path("p.moep"), "--target",
+                                   "cpu-generic", "--remarks"],
+                                  at("r.json"), "error"),
+            "upcycle's page": (["upcycle", self.module, "-o",
+                                self.path("u.moe"), "--html"], at("u.html"),
+                               "error"),
+            "IR of a pass": (["opt", self.module, "--passes=simplify",
+                              "--print-ir-tree-dir"], at("tree"), "error"),
+            # The pass's own error is the one to see.
+            "reproducer": (["opt", self.module, failing, "--reproducer"],
+                           at("r.moe"), "note"),
+        }
+
+    def check_beside(self, folder, reason):
+        for name, (command, out, kind) in self.writers_beside(folder).items():
+            with self.subTest(name):
+                result = self.run_moec(*command, out)
+                text = result.stderr
+                self.assertEqual(result.returncode, 1, text)
+                self.assertEqual(text.count("error:"), 1, text)
+                line = [line for line in text.split("\n")
+                        if line.startswith(folder)]
+                self.assertEqual(len(line), 1, text)
+                self.assertIn(kind + ":", line[0])
+                if name != "IR of a pass" or folder != "/proc":
+                    self.assertIn(reason, line[0])
+        self.assertEqual(self.left_over(), [])
+
+    def test_beside_the_output_a_file_for_a_folder(self):
+        self.check_beside(self.text, "Not a directory")
+
+    def test_beside_the_output_a_place_that_cannot_be_written(self):
+        self.check_beside("/proc", "No such file")
 
     def test_folder_that_is_missing(self):
         for name, (command, out) in self.writers(self.path("none")).items():
@@ -133,26 +180,43 @@ class Outputs(harness.MoecTest):
                 self.assertTrue(stat.S_ISCHR(os.stat("/dev/full").st_mode))
 
     def test_full_file_system(self):
-        """On a file system of 64 kB of our own, where one can be had."""
-        script = ('mount -t tmpfs -o size=64k tmpfs "$1" || exit 77; shift; '
-                  'exec "$@"')
-        os.makedirs(self.path("small"))
-        wrapper = ["unshare", "--mount", "--map-root-user", "--user", "sh",
-                   "-c", script, "sh", self.path("small")]
-        tried = subprocess.run([*wrapper, "true"], capture_output=True)
-        if tried.returncode:
+        """On file systems of our own, where they can be had: of 64 kB, and
+        for what fits there of 4 kB, which can be full from the start."""
+        script = ('mount -t tmpfs -o size=$2k tmpfs "$1" || exit 77; '
+                  'test "$3" = half || head -c 4096 /dev/zero >"$1/filler"; '
+                  'out=$1; shift 3; "$@"; code=$?; ls -A "$out"; exit $code')
+        small = self.path("small")
+        os.makedirs(small)
+
+        def inside(size, fill, *command):
+            return subprocess.run(
+                ["unshare", "--mount", "--map-root-user", "--user", "sh", "-c",
+                 script, "sh", small, str(size), fill, *map(str, command)],
+                capture_output=True, env=harness.environment())
+
+        if inside(4, "half", "true").returncode:
             self.skipTest("no file system can be mounted here")
-        for name, (command, out) in self.writers(self.path("small")).items():
-            if name in ("import", "upcycle to a module", "eval"):
-                continue  # These fit.
-            with self.subTest(name):
-                result = subprocess.run(
-                    [*wrapper, harness.BINARY, *map(str, command), out],
-                    capture_output=True, env=harness.environment())
-                text = result.stderr.decode()
-                self.assertEqual(result.returncode, 1, text)
-                self.assertEqual(text.count("error:"), 1, text)
-                self.assertIn("No space left", text)
+        writers = {name: (*entry, "error")
+                   for name, entry in self.writers(small).items()}
+        writers.update(self.writers_beside(small))
+        for name, (command, out, kind) in writers.items():
+            large = name in ("upcycle to a folder", "compile",
+                             "export to a folder", "export to a file")
+            for size, fill in ([(64, "half")] if large else
+                               [(4, "half"), (4, "full")]):
+                with self.subTest(name, size=size, fill=fill):
+                    result = inside(size, fill, harness.BINARY, *command, out)
+                    text = result.stderr.decode()
+                    self.assert_no_crash(result.returncode, text)
+                    left = result.stdout.decode().split("\n")
+                    if fill == "half" and result.returncode == 0:
+                        continue  # It fits.
+                    self.assertEqual(result.returncode, 1, text)
+                    self.assertEqual(text.count("error:"), 1, text)
+                    self.assertIn("No space left", text)
+                    if kind == "error" and name != "IR of a pass":
+                        self.assertNotIn(os.path.basename(out), left)
+                    self.assertEqual([x for x in left if ".tmp." in x], [])
 
     def test_no_room_for_the_plan_beside_its_weights(self):
         """The weights fit; the plan, which comes last, does not."""
@@ -193,6 +257,85 @@ class Outputs(harness.MoecTest):
                     os.close(writer)
                 self.assertEqual(result.stderr, "")
                 self.assertEqual(result.returncode, 141)
+
+    def test_cache_that_cannot_be_written(self):
+        """Compiled code is then not kept; everything else goes on."""
+        run = ["generate", self.model, "--prompt", "a", "--max-tokens", 4]
+        expected = self.succeeds(*run)
+        for cache in (self.text, self.path("none", "below"), "/proc/none"):
+            with self.subTest(cache=cache):
+                self.assertEqual(expected, self.succeeds(
+                    *run, env={"MOEC_CACHE_DIR": cache}))
+        with self.subTest("no room"):
+            cache = self.path("cache")
+            self.assertEqual(expected, self.succeeds(
+                *run, env={"MOEC_CACHE_DIR": cache}, **small_files(512)))
+            self.assertEqual(os.listdir(cache), [])
+
+    def test_damaged_cache(self):
+        run = ["generate", self.model, "--prompt", "a", "--max-tokens", 4]
+        cache = self.path("cache")
+        expected = self.succeeds(*run, env={"MOEC_CACHE_DIR": cache})
+        names = sorted(os.listdir(cache))
+        self.assertGreater(len(names), 0)
+        whole = {name: harness.digest_of(os.path.join(cache, name))
+                 for name in names}
+        for damage in ("flip", "cut", "empty"):
+            for name in names:
+                path = os.path.join(cache, name)
+                with open(path, "r+b") as file:
+                    data = bytearray(file.read())
+                    data[len(data) // 2] ^= 1
+                    file.seek(0)
+                    file.write(data)
+                if damage != "flip":
+                    os.truncate(path, len(data) // 2 if damage == "cut" else 0)
+            with self.subTest(damage):
+                self.assertEqual(expected, self.succeeds(
+                    *run, env={"MOEC_CACHE_DIR": cache}))
+                # Made again.
+                self.assertEqual(whole, {
+                    name: harness.digest_of(os.path.join(cache, name))
+                    for name in sorted(os.listdir(cache))})
+
+    def on_terminal(self, *arguments):
+        """What a command shows on standard error, if that is a terminal."""
+        terminal, end = pty.openpty()
+        process = subprocess.Popen(
+            [harness.BINARY, *map(str, arguments)], stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL, stderr=end,
+            env=harness.environment(TERM="xterm"))
+        os.close(end)
+        shown = b""
+        while True:
+            try:
+                piece = os.read(terminal, 4096)
+            except OSError:  # The other end is closed.
+                break
+            if not piece:
+                break
+            shown += piece
+        os.close(terminal)
+        self.assertEqual(process.wait(harness.TIMEOUT), 0, shown)
+        return shown.decode()
+
+    def test_progress_is_for_terminals(self):
+        other = self.path("other.moe")
+        self.succeeds("upcycle", self.model, "-o", other, "--init", "noise")
+        for command in (["eval", self.model, "--text", self.text],
+                        ["upcycle", self.model, "-o", self.path("u")],
+                        ["export", self.model, "-o", self.path("e")],
+                        ["diff", other, other, "--weights"]):
+            with self.subTest(command[0]):
+                shown = self.on_terminal(*command)
+                self.assertRegex(shown, r"\d%")
+                # The line is taken away in the end.
+                self.assertIn("\033[K", shown.rsplit("%", 1)[1])
+                if command[0] in ("upcycle", "export"):
+                    shutil.rmtree(command[3])
+                quiet = self.run_moec(*command)
+                self.assertEqual(quiet.returncode, 0)
+                self.assertNotIn("%", quiet.stderr)
 
     def test_outputs_replace_files_and_keep_links(self):
         target = self.path("target.moe")

@@ -217,8 +217,8 @@ class Pack(harness.MoecTest):
                       "plan", result.stderr)
 
     def test_verify_without_digests(self):
-        plan = self.compile(self.model, "p.moep")
-        result = self.run_moec("generate", plan, "--prompt-ids", IDS,
+        # What a plan of 'compile' states, a model's files do not.
+        result = self.run_moec("generate", self.model, "--prompt-ids", IDS,
                                "--max-tokens", 1, "--verify")
         self.assertEqual(result.returncode, 0)
         self.assertIn("--verify compares nothing", result.stderr)

@@ -1,5 +1,4 @@
-//===- Printable.h - names from files, safe to show
-//------------------------===//
+//===- Escape.h - names from files, safe to show --------------------------===//
 #pragma once
 
 #include "llvm/ADT/StringRef.h"
@@ -10,6 +9,6 @@ namespace moec {
 
 /// `text` as a terminal may see it: control characters other than tabs and line
 /// ends, and bytes that are no UTF-8, become \xNN.
-std::string printable(llvm::StringRef text);
+std::string escapeControls(llvm::StringRef text);
 
 } // namespace moec

@@ -1,4 +1,4 @@
-#include "ir/support/Printable.h"
+#include "ir/support/Escape.h"
 
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/ConvertUTF.h"
@@ -21,7 +21,7 @@ static size_t shownBytes(llvm::StringRef text) {
   return isControl ? 0 : size;
 }
 
-std::string moec::printable(llvm::StringRef text) {
+std::string moec::escapeControls(llvm::StringRef text) {
   std::string result;
   result.reserve(text.size());
   while (!text.empty()) {
