@@ -148,6 +148,8 @@ llvm::Error RecipeBuilder::set(llvm::StringRef assignment) {
   auto [key, value] = assignment.split('=');
   key = key.trim();
   value = value.trim();
+  if (!llvm::json::isUTF8(assignment))
+    return error(loc) << "expects text of UTF-8";
   if (key.empty() || !assignment.contains('='))
     return error(loc).withSource(line)
            << "expects KEY=VALUE, found '" << assignment << "'";

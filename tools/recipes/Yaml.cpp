@@ -3,6 +3,7 @@
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/Casting.h"
+#include "llvm/Support/JSON.h"
 #include "llvm/Support/SourceMgr.h"
 #include "llvm/Support/YAMLParser.h"
 
@@ -142,6 +143,8 @@ llvm::Error Reader::readMap(yaml::MappingNode &map, YamlNode &out, int depth) {
     place(*key, entry.loc, entry.line);
     llvm::SmallString<32> storage;
     entry.key = key->getValue(storage).str();
+    if (!llvm::json::isUTF8(entry.key))
+      return entry.error() << "expects keys of UTF-8";
     yaml::Node *value = pair.getValue();
     if (hasProblem)
       return takeProblem();
@@ -193,6 +196,9 @@ llvm::Expected<YamlNode> Reader::read(yaml::Node &node, int depth) {
   }
   if (hasProblem)
     return takeProblem();
+  // Bytes of the file, or an escape such as "\ud800".
+  if (!llvm::json::isUTF8(out.text))
+    return out.error() << "expects text of UTF-8";
   return std::move(out);
 }
 

@@ -2,6 +2,7 @@
 
 #include "tools/recipes/Recipe.h"
 
+#include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
 #include <random>
@@ -92,6 +93,21 @@ TEST(Yaml, SurvivesMutations) {
       if (!built)
         EXPECT_NE(toText(built.takeError()), "");
     }
+}
+
+TEST(Yaml, TextIsUtf8) {
+  auto failure = [](llvm::StringRef text) {
+    auto tree = parseYaml(text, "r.yaml");
+    return tree ? "(no error)" : toText(tree.takeError());
+  };
+  EXPECT_EQ(failure("a: \"caf\xc3\xa9\""), "(no error)");
+  // As an escape, too.
+  for (llvm::StringRef text :
+       {"a: 1\nb: \"\xff\"", "a: 1\nb: \"\\ud800\"", "a: 1\n\"\\ud800\": 2"})
+    EXPECT_THAT(failure(text), testing::StartsWith("r.yaml:2:")) << text.str();
+  RecipeBuilder builder;
+  EXPECT_THAT(toText(builder.set("experts=\xff")),
+              testing::HasSubstr("expects text of UTF-8"));
 }
 
 TEST(Yaml, NamesTheNearest) {
