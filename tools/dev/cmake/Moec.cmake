@@ -7,7 +7,9 @@ target_include_directories(moec_options INTERFACE ${PROJECT_SOURCE_DIR} ${PROJEC
 target_include_directories(moec_options SYSTEM INTERFACE ${LLVM_INCLUDE_DIRS})
 target_compile_definitions(moec_options INTERFACE MOEC_VERSION="${PROJECT_VERSION}")
 target_compile_options(moec_options INTERFACE
-  -Wall -Wextra -Wno-unused-parameter -Werror=return-type -fno-rtti -ffp-contract=off)
+  -Wall -Wextra -Wno-unused-parameter -Werror=return-type -fno-rtti -ffp-contract=off
+  # libstdc++ 12's own std::stable_sort calls what it deprecates.
+  -Wno-deprecated-declarations)
 if(MOEC_SANITIZE)
   # The check of function types reads in front of a called function; in front
   # of code that the JIT made there may be no memory.
