@@ -1,8 +1,12 @@
 //===- Fields.h - fields of a plan that may be absent ---------------------===//
 #pragma once
 
+#include "ir/support/Hash.h"
 #include "runtime/schema/plan_generated.h"
 #include "llvm/ADT/StringRef.h"
+
+#include <optional>
+#include <string>
 
 namespace moec::runtime::fields {
 
@@ -14,6 +18,17 @@ template <typename T> unsigned count(const flatbuffers::Vector<T> *vector) {
 inline llvm::StringRef text(const flatbuffers::String *string) {
   return string ? llvm::StringRef(string->data(), string->size())
                 : llvm::StringRef();
+}
+
+/// `the SHA-256 <expected>, found <digest>`, unless `bytes` have that digest.
+inline std::optional<std::string>
+otherDigest(const flatbuffers::Vector<uint8_t> &expected,
+            llvm::ArrayRef<uint8_t> bytes) {
+  llvm::ArrayRef<uint8_t> digest(expected.data(), expected.size());
+  Digest found = sha256(bytes);
+  if (digest == llvm::ArrayRef<uint8_t>(found))
+    return std::nullopt;
+  return "the SHA-256 " + moec::toHex(digest) + ", found " + moec::toHex(found);
 }
 
 } // namespace moec::runtime::fields

@@ -2,6 +2,7 @@
 
 #include "ir/support/Diagnostic.h"
 #include "ir/support/MappedFile.h"
+#include "runtime/program/Fields.h"
 #include "runtime/program/Plan.h"
 #include "runtime/program/Polynomial.h"
 #include "runtime/schema/plan_generated.h"
@@ -141,15 +142,10 @@ llvm::Expected<HostBytes> WeightFiles::get(const Plan &plan,
               file->range(range.offset(), range.bytes(), "a packed weight"));
   if (fitsIntoMemory(range.bytes()))
     file->populate(range.offset(), range.bytes());
-  if (verify && range.sha256() && range.sha256()->size()) {
-    llvm::ArrayRef<uint8_t> expected(range.sha256()->data(),
-                                     range.sha256()->size());
-    Digest found = sha256(bytes);
-    if (expected != llvm::ArrayRef<uint8_t>(found))
+  if (verify && fields::count(range.sha256()))
+    if (auto other = fields::otherDigest(*range.sha256(), bytes))
       return error(Location::atByte(file->path(), int64_t(range.offset())))
-             << "expects bytes with the SHA-256 " << moec::toHex(expected)
-             << ", found " << moec::toHex(found) << ": the file was changed or "
-             << "damaged; compile again with --pack";
-  }
+             << "expects bytes with " << *other
+             << ": the file was changed or damaged; compile again with --pack";
   return HostBytes{bytes, file};
 }

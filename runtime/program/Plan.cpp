@@ -1,8 +1,8 @@
 #include "runtime/program/Plan.h"
 
 #include "ir/support/Diagnostic.h"
-#include "ir/support/Hash.h"
 #include "ir/support/MappedFile.h"
+#include "runtime/program/Fields.h"
 #include "runtime/program/PlanValidator.h"
 #include "runtime/schema/plan_generated.h"
 #include "llvm/ADT/STLExtras.h"
@@ -163,14 +163,10 @@ llvm::Error Plan::checkCode(const plan::Variant &variant) const {
   for (unsigned i = 0; i < variant.code()->size(); ++i) {
     const plan::CodeBlob &blob = *variant.code()->Get(i);
     llvm::ArrayRef<uint8_t> code(blob.code()->data(), blob.code()->size());
-    llvm::ArrayRef<uint8_t> expected(blob.sha256()->data(),
-                                     blob.sha256()->size());
-    Digest found = sha256(code);
-    if (expected != llvm::ArrayRef<uint8_t>(found))
+    if (auto other = fields::otherDigest(*blob.sha256(), code))
       return error(at("variant '" + variant.name()->str() + "', code " +
                       std::to_string(i)))
-             << "expects the SHA-256 " << moec::toHex(expected) << ", found "
-             << toHex(found) << ": the code was changed or damaged";
+             << "expects " << *other << ": the code was changed or damaged";
   }
   return llvm::Error::success();
 }

@@ -1,8 +1,8 @@
 #include "runtime/program/WeightProvider.h"
 
 #include "ir/support/Diagnostic.h"
-#include "ir/support/Hash.h"
 #include "ir/support/MappedFile.h"
+#include "runtime/program/Fields.h"
 #include "runtime/program/Plan.h"
 #include "runtime/schema/plan_generated.h"
 #include "llvm/ADT/SmallString.h"
@@ -79,15 +79,10 @@ FileWeightProvider::getPiece(const Plan &plan, const plan::WeightSource &source,
       file->range(source.offset(), source.bytes(), "weight '" + name + "'"));
   // Packing reads all of it, from several places at once.
   file->prefetch(source.offset(), source.bytes());
-  if (verify && source.sha256() && source.sha256()->size()) {
-    llvm::ArrayRef<uint8_t> expected(source.sha256()->data(),
-                                     source.sha256()->size());
-    Digest found = sha256(bytes);
-    if (expected != llvm::ArrayRef<uint8_t>(found))
+  if (verify && fields::count(source.sha256()))
+    if (auto other = fields::otherDigest(*source.sha256(), bytes))
       return error(Location::atByte(file->path(), int64_t(source.offset())))
-             << "expects bytes with the SHA-256 " << moec::toHex(expected)
-             << ", found " << toHex(found);
-  }
+             << "expects bytes with " << *other;
   return HostTensor::Piece{bytes, ElementType(source.encoding()), file,
                            source.rotary_heads()};
 }
