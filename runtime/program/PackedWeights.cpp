@@ -115,7 +115,7 @@ WeightFiles::open(const Plan &plan, unsigned index) {
   auto explained = [&](llvm::Error err) {
     return withNote(std::move(err), plan.at(""),
                     "the plan's weights were packed into that file: keep both "
-                    "in one folder, or compile again with --pack");
+                    "in one folder, or compile again");
   };
   llvm::Expected<std::shared_ptr<const MappedFile>> mapped =
       MappedFile::open(path, /*largePages=*/true);
@@ -146,6 +146,6 @@ llvm::Expected<HostBytes> WeightFiles::get(const Plan &plan,
     if (auto other = fields::otherDigest(*range.sha256(), bytes))
       return error(Location::atByte(file->path(), int64_t(range.offset())))
              << "expects bytes with " << *other
-             << ": the file was changed or damaged; compile again with --pack";
+             << ": the file was changed or damaged; compile again";
   return HostBytes{bytes, file};
 }

@@ -36,7 +36,7 @@ llvm::Expected<HostTensor> FileWeightProvider::get(const Plan &plan,
   if (!weight.sources() || weight.sources()->size() == 0) {
     if (!materializer)
       return error(place) << "has no source file, and nothing was given that "
-                             "materialises it; a plan of 'moec compile --pack' "
+                             "materialises it; a plan whose weights are packed "
                              "brings all of its weights";
     llvm::Expected<HostTensor> made = materializer(name);
     if (!made)

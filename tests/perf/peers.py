@@ -9,9 +9,9 @@ threads. The 8-expert model has distinct random experts, since copies would
 sit in caches. Needs what the parity scripts need, llama_cpp included; run it
 on a machine that does nothing else.
 
-`load` compares plans whose weights are packed when they are loaded with those
-of `compile --pack`: seconds of loading and to the first token, and whether
-mapped weights are read as fast.
+`load` compares plans with packed weights beside them with those of `compile
+--pack=none`, which pack them when they are loaded: seconds of loading and to
+the first token, and whether mapped weights are read as fast.
 """
 
 import json
@@ -219,7 +219,7 @@ def models(out, case):
 def load(out, runs, cases):
     for case in cases_of(cases):
         ours_path, kind, _ = models(out, case)
-        plans = {"packed when loaded": [], "packed beforehand": ["--pack"]}
+        plans = {"packed when loaded": ["--pack=none"], "packed beforehand": []}
         for name, flags in plans.items():
             folder = out / name.replace(" ", "-")
             folder.mkdir(exist_ok=True)

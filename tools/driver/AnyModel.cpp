@@ -142,7 +142,7 @@ moec::loadForRunning(AnyModel model, const CompileRequest &request,
   auto reader = std::make_shared<CheckpointReader>(module ? module->baseFolder
                                                           : std::string());
   if (!isPlan && options.verifyWeights)
-    MOEC_TRY(checkDigests(*module, *reader, /*add=*/false));
+    MOEC_TRY(checkDigests(*module, *reader));
   if (module)
     options.materializer = [module, reader,
                             verify = options.verifyWeights &&
@@ -150,7 +150,7 @@ moec::loadForRunning(AnyModel model, const CompileRequest &request,
         -> llvm::Expected<runtime::HostTensor> {
       // A plan that has all its weights may lie far from the module's files.
       if (std::exchange(verify, false))
-        MOEC_TRY(checkDigests(*module, *reader, /*add=*/false));
+        MOEC_TRY(checkDigests(*module, *reader));
       Weight *weight = module->findWeight(name);
       if (!weight)
         return error() << "the plan's module has no weight '" << name << "'";

@@ -71,19 +71,42 @@ static std::string seenFrom(llvm::StringRef folder, llvm::StringRef path) {
   return path.str();
 }
 
-llvm::Error moec::checkDigests(Module &module, CheckpointReader &reader,
-                               bool add) {
+llvm::Error moec::checkDigests(const Module &module, CheckpointReader &reader) {
   for (auto &file : module.files()) {
-    if (file->sha256.empty() && !add)
+    if (file->sha256.empty())
       continue;
     MOEC_ASSIGN(std::string found, reader.digest(*file));
-    if (file->sha256.empty())
-      file->sha256 = found;
     if (file->sha256 != found)
       return error(Location::inFile(file->path))
              << "expects the SHA-256 " << file->sha256 << ", found " << found
              << "; the file changed since the module was made";
   }
+  return llvm::Error::success();
+}
+
+/// States digests of the files that computed weights read. Of stored weights a
+/// plan states those of their tensors.
+static llvm::Error digestFilesOfComputed(Module &module,
+                                         CheckpointReader &reader) {
+  llvm::SmallPtrSet<const Expr *, 32> seen;
+  llvm::SmallPtrSet<const SourceFile *, 4> needed;
+  std::function<void(const Expr &)> visit = [&](const Expr &expr) {
+    if (!seen.insert(&expr).second)
+      return;
+    if (expr.kind == ExprKind::Source)
+      needed.insert(expr.file);
+    for (const ExprRef &arg : expr.args)
+      visit(*arg);
+  };
+  for (auto &weight : module.weights())
+    if (llvm::any_of(pieces(*weight->expr), [](const Expr *piece) {
+          return !storedSource(*piece).first;
+        }))
+      visit(*weight->expr);
+  for (auto &file : module.files())
+    if (file->sha256.empty() && needed.count(file.get())) {
+      MOEC_ASSIGN(file->sha256, reader.digest(*file));
+    }
   return llvm::Error::success();
 }
 
@@ -176,8 +199,10 @@ moec::compileModule(Module &module, const CompileRequest &request) {
   after.add(std::move(second));
   CheckpointReader reader(module.baseFolder);
   if (request.digests)
-    MOEC_TRY(checkDigests(module, reader, /*add=*/true));
+    MOEC_TRY(checkDigests(module, reader));
   MOEC_TRY(before.run(module));
+  if (request.digests)
+    MOEC_TRY(digestFilesOfComputed(module, reader));
   auto tokenizer = module.assets.find("tokenizer");
   if (tokenizer != module.assets.end()) {
     options.tokenizer = std::move(tokenizer->second);

@@ -45,8 +45,7 @@ llvm::Expected<CompileResult> compileModule(Module &module,
                                             const CompileRequest &request);
 
 /// Compares the module's source files with the digests that it has of them.
-/// `add` computes those that it lacks.
-llvm::Error checkDigests(Module &module, CheckpointReader &reader, bool add);
+llvm::Error checkDigests(const Module &module, CheckpointReader &reader);
 
 /// The levels that this machine runs, best first.
 std::vector<cpu::CpuLevel> hostLevels();

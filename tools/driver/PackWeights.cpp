@@ -327,7 +327,9 @@ void WeightFileWriter::addWriteTasks(uint64_t begin,
 }
 
 llvm::Error WeightFileWriter::write(ProgressFn progress) {
-  MOEC_TRY(file.preallocate(fileBytes));
+  if (llvm::Error err = file.preallocate(fileBytes))
+    return withNote(std::move(err), {},
+                    "with --pack=none weights stay in the model's files");
   std::vector<uint8_t> buffers[2];
   llvm::MutableArrayRef<uint8_t> before;
   uint64_t beforeBegin = 0;
@@ -401,33 +403,27 @@ findVariants(const runtime::Plan &plan, llvm::ArrayRef<std::string> names) {
   if (plan->variants())
     for (const plan::Variant *variant : *plan->variants())
       known.push_back(variant->name()->str());
-  std::string list = llvm::join(known, ", ");
   std::vector<bool> wanted(known.size(), false);
+  // The best of those that this machine runs.
+  auto host = llvm::find_if(known, [levels = hostLevels()](auto &name) {
+    return llvm::any_of(levels, [&](cpu::CpuLevel level) {
+      return cpu::variantName(level) == name;
+    });
+  });
   for (const std::string &name : names) {
     bool found = false;
-    std::vector<cpu::CpuLevel> host;
-    if (name.empty())
-      host = hostLevels();
     for (size_t v = 0; v < known.size(); ++v) {
-      bool takes =
-          name == "all" || known[v] == name ||
-          (!name.empty() && llvm::StringRef(known[v]).ends_with("-" + name)) ||
-          llvm::any_of(host, [&](cpu::CpuLevel level) {
-            return cpu::variantName(level) == known[v];
-          });
-      if (!takes)
-        continue;
-      wanted[v] = found = true;
-      // The best of those that this machine runs.
-      if (name.empty())
-        break;
+      bool takes = name == "all" || known[v] == name ||
+                   llvm::StringRef(known[v]).ends_with("-" + name);
+      if (name == "host")
+        takes = host == known.end() || known[v] == *host;
+      if (takes)
+        wanted[v] = found = true;
     }
-    if (!found && name.empty())
-      return error() << "--pack: this machine runs none of the plan's variants "
-                     << list << "; name those that are wanted: --pack=NAME,...";
     if (!found)
-      return error() << "--pack is '" << name << "', expects all or some of "
-                     << list;
+      return error() << "--pack is '" << name
+                     << "', expects host, all, none, or some of "
+                     << llvm::join(known, ", ");
   }
   std::vector<unsigned> indices;
   for (size_t v = 0; v < known.size(); ++v)

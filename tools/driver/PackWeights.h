@@ -37,8 +37,9 @@ std::string weightFileOf(llvm::StringRef plan);
 
 /// Writes a plan to `output` and its packed weights to `weightFileOf(output)`,
 /// both or neither. `variants` are names, of which the last parts are enough;
-/// `all`; or an empty one, the variant that this machine would choose. `module`
-/// is the one that was compiled, as compileModule left it.
+/// `all`; or `host`, the variant that this machine would choose: of a plan for
+/// other machines, all. `module` is the one that was compiled, as compileModule
+/// left it.
 llvm::Expected<PackReport> writePackedPlan(llvm::StringRef output,
                                            llvm::StringRef plan,
                                            const Module &module,

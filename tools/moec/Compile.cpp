@@ -2,6 +2,8 @@
 
 #include "ir/support/AtomicFile.h"
 #include "tools/driver/PackWeights.h"
+#include "llvm/ADT/STLExtras.h"
+#include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Path.h"
 
@@ -37,9 +39,11 @@ static cl::opt<bool> json("json", cl::desc("report as JSON"), cl::sub(flags));
 static cl::list<std::string>
     pack("pack", cl::ValueOptional, cl::CommaSeparated,
          cl::value_desc("variant,..."),
-         cl::desc("write the weights too, packed for variants (all; without a "
-                  "value: the one that this machine chooses), to a file beside "
-                  "the plan: both then need no other file, and load at once"),
+         cl::desc("variants whose weights are written too, packed, to a file "
+                  "beside the plan: names, host (this machine's) or all; plan "
+                  "and file then need no other, and load at once. With none "
+                  "the plan reads the model's files and packs at each load "
+                  "(host)"),
          cl::sub(flags));
 static PassFlags passes(flags);
 
@@ -59,6 +63,25 @@ static llvm::Error parseTarget(std::vector<cpu::CpuLevel> &levels) {
   if (levels.empty())
     return wrongFlag(target, target, "one of " + known);
   return llvm::Error::success();
+}
+
+/// The variants to pack for; none where weights stay where they are.
+static llvm::Expected<std::vector<std::string>> variantsToPack() {
+  std::vector<std::string> variants;
+  for (const std::string &name : pack)
+    variants.push_back(name.empty() ? "host" : name);
+  if (llvm::is_contained(variants, "none")) {
+    if (variants.size() > 1)
+      return wrongFlag(pack, llvm::join(variants, ","),
+                       "none alone, or variants");
+    variants.clear();
+  } else if (variants.empty()) {
+    // A device or pipe has no file beside it.
+    if (!llvm::sys::fs::exists(output) ||
+        llvm::sys::fs::is_regular_file(output))
+      variants.push_back("host");
+  }
+  return variants;
 }
 
 /// `packed` is null where weights stay where they are.
@@ -140,6 +163,7 @@ static llvm::Error run() {
   if (maxTokens < 0)
     return wrongFlag(maxTokens, std::to_string(maxTokens), "0 or more");
   request.maxTokens = maxTokens;
+  MOEC_ASSIGN(std::vector<std::string> packFor, variantsToPack());
   request.folder = llvm::sys::path::parent_path(output).str();
   if (request.folder.empty())
     request.folder = ".";
@@ -150,7 +174,7 @@ static llvm::Error run() {
   MOEC_ASSIGN(CompileResult result, compileModule(*opened.module, request));
   std::optional<PackReport> packed;
   std::chrono::duration<double> packSeconds{};
-  if (pack.empty()) {
+  if (packFor.empty()) {
     MOEC_TRY(writeFileAtomically(output, result.plan));
     if (llvm::sys::fs::exists(weightFileOf(output)))
       warn("'" + weightFileOf(output) +
@@ -159,11 +183,11 @@ static llvm::Error run() {
   } else {
     auto packStart = std::chrono::steady_clock::now();
     Progress progress("packing weights");
-    MOEC_ASSIGN(packed, writePackedPlan(output, result.plan, *opened.module,
-                                        std::vector<std::string>(pack),
-                                        [&](uint64_t done, uint64_t total) {
-                                          progress.update(done, total);
-                                        }));
+    MOEC_ASSIGN(packed,
+                writePackedPlan(output, result.plan, *opened.module, packFor,
+                                [&](uint64_t done, uint64_t total) {
+                                  progress.update(done, total);
+                                }));
     packSeconds = std::chrono::steady_clock::now() - packStart;
   }
   if (!remarks.empty()) {

@@ -410,7 +410,7 @@ class Plans(harness.MoecTest):
     def plan(self):
         model = tiny.write_hf(self.path("model"))
         path = self.path("plan.moep")
-        self.succeeds("compile", model, "-o", path,
+        self.succeeds("compile", model, "-o", path, "--pack=none",
                       "--target", "cpu-generic")
         return path
 
@@ -498,7 +498,7 @@ class Plans(harness.MoecTest):
         module, plan = self.path("m.moe"), self.path("plan.moep")
         self.succeeds("upcycle", model, "-o", module, "--init", "drop",
                       "--experts", 4)
-        self.succeeds("compile", module, "-o", plan, "--target",
+        self.succeeds("compile", module, "-o", plan, "--pack=none", "--target",
                       "cpu-generic")
         run = ["generate", plan, "--prompt", "a", "--max-tokens", 1]
         self.succeeds(*run, "--verify")

@@ -132,10 +132,12 @@ class Commands(harness.MoecTest):
                       self.succeeds("compile", self.sparse, "-o", plan))
 
     def test_same_plan_every_time(self):
+        plan = self.path("p.moep")
         digests = []
-        for name in ("a.moep", "b.moep"):
-            self.succeeds("compile", self.sparse, "-o", self.path(name))
-            digests.append(harness.digest_of(self.path(name)))
+        for _ in range(2):
+            self.succeeds("compile", self.sparse, "-o", plan)
+            digests.append([harness.digest_of(file)
+                            for file in (plan, plan + ".weights")])
         self.assertEqual(digests[0], digests[1])
 
     def test_eval(self):

@@ -79,7 +79,8 @@ def make(folder):
             4, "--top-k", 2, "--probe", "", "--dtype", "f32")
         shutil.rmtree(os.path.join(work, "model"))
         work = os.path.join(work, "experts")
-        run("compile", ".", "-o", "plan.moep", "--target", "cpu-generic")
+        run("compile", ".", "-o", "plan.moep", "--target", "cpu-generic",
+            "--pack=none")
         # The module inside says where it came from; not on whose machine.
         plan = os.path.join(work, "plan.moep")
         with open(plan, "rb") as file:

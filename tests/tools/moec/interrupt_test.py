@@ -171,7 +171,8 @@ class Interrupt(harness.MoecTest):
 
     def test_compile(self):
         out = self.path("out.moep")
-        self.interrupts("compile", self.model, "-o", out, makes=out)
+        self.interrupts("compile", self.model, "-o", out, "--pack=none",
+                        makes=out)
         self.assertEqual(self.left_over(), [])
 
     def test_compile_with_packed_weights(self):
@@ -180,7 +181,7 @@ class Interrupt(harness.MoecTest):
         self.succeeds("upcycle", self.model, "-o", sparse, "--init", "drop",
                       "--probe", "")
         self.interrupts("compile", sparse, "-o", out, "--target", "native",
-                        "--dtype", "f32", "--pack", makes=out)
+                        "--dtype", "f32", makes=out)
         self.assertEqual(os.path.exists(out + ".weights"), os.path.exists(out))
         self.assertEqual(self.left_over(), [])
 

@@ -45,7 +45,8 @@ class Outputs(harness.MoecTest):
             "upcycle to a module": (["upcycle", self.module, "-o"],
                                     at("b.moe")),
             "upcycle to a folder": (["upcycle", self.module, "-o"], at("c")),
-            "compile": (["compile", self.module, "-o"], at("d.moep")),
+            "compile": (["compile", self.module, "--pack=none", "-o"],
+                        at("d.moep")),
             "compile with packed weights": (
                 ["compile", self.module, "--pack", "-o"], at("h.moep")),
             "export to a folder": (["export", self.module, "-o"], at("f")),
@@ -221,12 +222,12 @@ class Outputs(harness.MoecTest):
     def test_no_room_for_the_plan_beside_its_weights(self):
         """The weights fit; the plan, which comes last, does not."""
         out = self.path("p.moep")
-        report = self.json("compile", self.module, "--pack", "-o", out)
+        report = self.json("compile", self.module, "-o", out)
         weights = report["packed"]["bytes"]
         self.assertGreater(report["plan_bytes"], weights)
         os.unlink(out)
         os.unlink(out + ".weights")
-        self.fails(["compile", self.module, "--pack", "-o", out],
+        self.fails(["compile", self.module, "-o", out],
                    "File too large", place=out, **small_files(weights))
         self.assertFalse(os.path.exists(out))
         self.assertFalse(os.path.exists(out + ".weights"))

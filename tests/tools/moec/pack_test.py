@@ -52,8 +52,8 @@ class Pack(harness.MoecTest):
     def pair(self, model, *flags):
         """The same plan, its weights packed when loaded and beforehand; the
         latter in a folder of its own."""
-        return (self.compile(model, "loaded.moep", *flags),
-                self.compile(model, "packed/p.moep", "--pack", *flags))
+        return (self.compile(model, "loaded.moep", "--pack=none", *flags),
+                self.compile(model, "packed/p.moep", *flags))
 
     def test_same_answers(self):
         models = {"dense": self.model,
@@ -92,7 +92,7 @@ class Pack(harness.MoecTest):
 
     def test_needs_no_other_file(self):
         sparse = self.experts("drop.moe", "--init", "drop")
-        plan = self.compile(sparse, "packed/p.moep", "--pack")
+        plan = self.compile(sparse, "packed/p.moep")
         wanted = self.answers(plan)
         shutil.rmtree(self.model)
         os.unlink(sparse)
@@ -162,7 +162,7 @@ class Pack(harness.MoecTest):
         shutil.rmtree(self.model)
         self.answers(self.path("p.moep"), "--variant", "generic")
         result = self.run_moec("compile", self.path("p.moep"), "-o",
-                               self.path("q.moep"), "--pack")
+                               self.path("q.moep"))
         self.assertIn("is a plan already", result.stderr)
 
     def test_variant_that_was_not_packed(self):
@@ -185,11 +185,38 @@ class Pack(harness.MoecTest):
         self.fails(["compile", self.model, "-o", self.path("p.moep"),
                     "--target", "cpu-generic", "--pack=avx2"],
                    "--pack is 'avx2'", "some of cpu-generic")
+        self.fails(["compile", self.model, "-o", self.path("p.moep"),
+                    "--pack=none,all"], "--pack is 'none,all'", "none alone",
+                   code=2)
         self.assertEqual(os.listdir(self.folder), ["model"])
 
     def test_output_that_is_no_file(self):
         self.fails(["compile", self.model, "-o", "/dev/null", "--pack"],
                    "no regular file", place="/dev/null")
+        # Nobody asked for the file that cannot be.
+        self.succeeds("compile", self.model, "-o", "/dev/null")
+
+    def test_host(self):
+        """Packed without being asked, for the variant that is run here; a plan
+        for other machines, for all that it has."""
+        best = next(v["what"] for v in self.json("doctor")
+                    if v["what"].startswith("cpu-") and v["ok"])
+        for flags in ([], ["--pack"], ["--pack=host"]):
+            report = self.json("compile", self.model, "-o",
+                               self.path("p.moep"), *flags)
+            self.assertEqual([v["name"] for v in report["packed"]["variants"]],
+                             [best])
+        report = self.json("compile", self.model, "-o", self.path("q.moep"),
+                           "--pack=none")
+        self.assertNotIn("packed", report)
+        self.assertFalse(os.path.exists(self.path("q.moep.weights")))
+        others = [v["what"] for v in self.json("doctor")
+                  if v["what"].startswith("cpu-") and not v["ok"]]
+        for other in others:
+            report = self.json("compile", self.model, "-o",
+                               self.path("q.moep"), "--target", other)
+            self.assertEqual([v["name"] for v in report["packed"]["variants"]],
+                             [other])
 
     def test_same_bytes_every_time(self):
         sparse = self.experts("noise.moe", "--init", "noise", "--noise-std",
@@ -205,13 +232,13 @@ class Pack(harness.MoecTest):
         self.assertEqual(digests[0], digests[2])
 
     def test_old_weights(self):
-        plan = self.compile(self.model, "p.moep", "--pack")
+        plan = self.compile(self.model, "p.moep")
         first = harness.digest_of(plan + ".weights")
-        self.compile(self.experts("drop.moe", "--init", "drop"), "p.moep",
-                     "--pack")
+        self.compile(self.experts("drop.moe", "--init", "drop"), "p.moep")
         self.assertNotEqual(harness.digest_of(plan + ".weights"), first)
         self.answers(plan)
-        result = self.run_moec("compile", self.model, "-o", plan)
+        result = self.run_moec("compile", self.model, "-o", plan,
+                               "--pack=none")
         self.assertEqual(result.returncode, 0)
         self.assertIn("p.moep.weights' holds the packed weights of an earlier "
                       "plan", result.stderr)
@@ -229,8 +256,8 @@ class BadFile(harness.MoecTest):
         super().setUp()
         self.model = tiny.write_hf(self.path("model"))
         self.plan = self.path("p.moep")
-        self.succeeds("compile", self.model, "-o", self.plan, "--pack",
-                      "--target", "native")
+        self.succeeds("compile", self.model, "-o", self.plan, "--target",
+                      "native")
         self.weights = self.plan + ".weights"
 
     def refused(self, *expected, flags=()):
@@ -242,7 +269,7 @@ class BadFile(harness.MoecTest):
         os.unlink(self.weights)
         result = self.run_moec("generate", self.plan, "--prompt-ids", IDS)
         self.assertIn(f"{self.weights}: error: cannot open", result.stderr)
-        self.assertIn("keep both in one folder, or compile again with --pack",
+        self.assertIn("keep both in one folder, or compile again",
                       result.stderr)
         self.refused("No such file")
         os.makedirs(self.weights)
@@ -287,7 +314,7 @@ class BadFile(harness.MoecTest):
         # Not looked for unless asked to.
         self.succeeds("generate", self.plan, "--prompt-ids", IDS)
         self.refused("at byte 4096", "expects bytes with the SHA-256",
-                     "compile again with --pack", flags=["--verify"])
+                     "compile again", flags=["--verify"])
 
     def test_of_another_plan(self):
         other = tiny.write_hf(self.path("other"),
@@ -295,8 +322,8 @@ class BadFile(harness.MoecTest):
         with open(os.path.join(other, "model.safetensors"), "r+b") as file:
             file.seek(-4, os.SEEK_END)
             file.write(b"\0\0\0\0")
-        self.succeeds("compile", other, "-o", self.path("q.moep"), "--pack",
-                      "--target", "native")
+        self.succeeds("compile", other, "-o", self.path("q.moep"), "--target",
+                      "native")
         os.replace(self.path("q.moep.weights"), self.weights)
         self.refused("belongs to another plan")
 
