@@ -30,6 +30,7 @@ namespace moec {
 class Module;
 class Operation;
 class TargetQueries;
+class TensorReader;
 
 /// What a running pass may use and say.
 class PassContext {
@@ -44,6 +45,9 @@ public:
 
   /// What the target supports; null where no target is chosen. Tools set it.
   const TargetQueries *target = nullptr;
+  /// Reads the module's files; null where their numbers may not matter. Tools
+  /// set it.
+  TensorReader *reader = nullptr;
 };
 
 class Pass {

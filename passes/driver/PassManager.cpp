@@ -207,6 +207,7 @@ void Run::report() const {
 llvm::Error PassManager::run(Module &module) {
   Run run(module, pipeline, options, *log, remarkList);
   run.target = target;
+  run.reader = reader;
   llvm::Error err = run.runAll();
   run.report();
   return err;

@@ -22,6 +22,7 @@ public:
 
   /// Given to every pass; not owned.
   void setTarget(const TargetQueries *queries) { target = queries; }
+  void setReader(TensorReader *tensors) { reader = tensors; }
   /// Where IR, timing and statistics go; stderr unless set.
   void setLog(llvm::raw_ostream &os) { log = &os; }
 
@@ -36,6 +37,7 @@ private:
   InstrumentationOptions options;
   Pipeline pipeline;
   const TargetQueries *target = nullptr;
+  TensorReader *reader = nullptr;
   llvm::raw_ostream *log;
   std::vector<Remark> remarkList;
 };

@@ -6,6 +6,10 @@
 //          weight @bank : bf16 = stack(@w, @w)
 //          The ops that read them stay as they are.
 //
+//          With the files at hand, the same for a source in f32 all of whose
+//          numbers are of the narrower type, as where a checkpoint was widened
+//          once: weight @w : bf16 = cast(source(...)).
+//
 // Why:     decode is bound by the bytes of the weights, and half of those of a
 //          widened matrix say nothing.
 // Legal:   a matrix whose numbers are moved from narrower tensors, never
@@ -19,10 +23,18 @@
 //===----------------------------------------------------------------------===//
 
 #include "ir/core/Module.h"
+#include "ir/support/Interrupt.h"
+#include "ir/support/Parallel.h"
 #include "ir/target/TargetQueries.h"
+#include "ir/weights/Materialize.h"
 #include "passes/Passes.h"
 #include "passes/lower/Matrices.h"
+#include "llvm/ADT/bit.h"
+#include "llvm/Support/MathExtras.h"
 
+#include <atomic>
+#include <cmath>
+#include <cstring>
 #include <map>
 
 using namespace moec;
@@ -46,6 +58,73 @@ static bool movesNumbers(ExprKind kind) {
   }
 }
 
+static llvm::Expected<ExprRef> castTo(ElementType element, ExprRef expr) {
+  auto attrs = std::make_unique<ElementAttrs>();
+  attrs->element = element;
+  return Expr::make(ExprKind::Cast, {std::move(expr)}, std::move(attrs));
+}
+
+// Zero if a number is one of the type. What is no number is none of them: its
+// bits might change. In words, which compilers make vectors of.
+
+static uint32_t isNotBf16(float number) {
+  return (llvm::bit_cast<uint32_t>(number) & 0xffff) |
+         uint32_t(number != number);
+}
+
+static uint32_t isNotF16(float number) {
+  float size = std::fabs(number);
+  // Below the least normal number lie multiples of the least of all.
+  bool isSmall = size < 0x1p-14f;
+  float count = (isSmall ? number : 0.0f) * 0x1p24f;
+  uint32_t isNoMultiple = float(int32_t(count)) != count;
+  uint32_t isNotNormal = (llvm::bit_cast<uint32_t>(number) & 0x1fff) |
+                         uint32_t(!(size <= 65504.0f));
+  return isSmall ? isNoMultiple : isNotNormal;
+}
+
+template <uint32_t (*isNot)(float)>
+static bool allFit(llvm::ArrayRef<uint8_t> part) {
+  float numbers[1024];
+  while (!part.empty()) {
+    auto bytes = part.take_front(sizeof numbers);
+    part = part.drop_front(bytes.size());
+    std::memcpy(numbers, bytes.data(), bytes.size());
+    uint32_t bad = 0;
+    for (size_t i = 0; i < bytes.size() / sizeof(float); ++i)
+      bad |= isNot(numbers[i]);
+    if (bad)
+      return false;
+  }
+  return true;
+}
+
+/// Whether all numbers of a source in f32 are numbers of `element`. A file that
+/// is wide indeed is left at its first ones.
+static llvm::Expected<bool> hasNumbers(ElementType element, const Expr &source,
+                                       TensorReader &reader) {
+  constexpr size_t kStep = 65536;
+  MOEC_ASSIGN(llvm::ArrayRef<uint8_t> bytes,
+              reader.bytes(*source.file, source.attrs<SourceAttrs>()));
+  std::atomic<bool> all = true;
+  auto check = [&](uint64_t i) -> llvm::Error {
+    if (!all)
+      return llvm::Error::success();
+    MOEC_TRY(checkInterrupt());
+    auto part = bytes.drop_front(i * kStep).take_front(kStep);
+    bool fits = element == ElementType::bf16 ? allFit<isNotBf16>(part)
+                                             : allFit<isNotF16>(part);
+    if (!fits)
+      all = false;
+    return llvm::Error::success();
+  };
+  MOEC_TRY(check(0));
+  uint64_t more = llvm::divideCeil(bytes.size(), kStep) - 1;
+  MOEC_TRY(parallelFor(bytes.empty() ? 0 : more, defaultThreads(),
+                       [&](uint64_t i) { return check(i + 1); }));
+  return all.load();
+}
+
 static llvm::Expected<ExprRef> withArguments(const Expr &expr,
                                              std::vector<ExprRef> args) {
   return Expr::make(expr.kind, std::move(args), expr.attributes->clone(),
@@ -57,6 +136,9 @@ namespace {
 /// so that what was shared stays shared.
 class Rebuilder {
 public:
+  /// Without a reader, types alone say what is narrow.
+  explicit Rebuilder(TensorReader *reader) : reader(reader) {}
+
   /// The same numbers in `element`, if they are moved from tensors of that
   /// type; null if some are computed or come from another type.
   llvm::Expected<ExprRef> narrowed(const ExprRef &expr, ElementType element);
@@ -67,6 +149,7 @@ private:
   llvm::Expected<ExprRef> narrow(const ExprRef &expr, ElementType element);
   llvm::Expected<ExprRef> refresh(const ExprRef &expr);
 
+  TensorReader *reader;
   // Keys own what they stand for, so that no other expression takes its place.
   std::map<std::pair<ExprRef, ElementType>, ExprRef> narrowOf;
   std::map<ExprRef, ExprRef> freshOf;
@@ -97,6 +180,10 @@ llvm::Expected<ExprRef> Rebuilder::narrow(const ExprRef &expr,
     return ExprRef();
   if (expr->kind == ExprKind::Cast || expr->kind == ExprKind::Dequantize)
     return narrowed(expr->args[0], element);
+  if (expr->kind == ExprKind::Source && reader) {
+    MOEC_ASSIGN(bool fits, hasNumbers(element, *expr, *reader));
+    return fits ? castTo(element, expr) : ExprRef();
+  }
   if (!movesNumbers(expr->kind))
     return ExprRef();
   std::vector<ExprRef> args = expr->args;
@@ -130,10 +217,7 @@ llvm::Expected<ExprRef> Rebuilder::refresh(const ExprRef &expr) {
     MOEC_ASSIGN(ExprRef fresh, refreshed(arg));
     // Its numbers were f32 to this expression and are again.
     if (fresh->type != arg->type) {
-      auto attrs = std::make_unique<ElementAttrs>();
-      attrs->element = arg->type.element();
-      MOEC_ASSIGN(fresh, Expr::make(ExprKind::Cast, {std::move(fresh)},
-                                    std::move(attrs)));
+      MOEC_ASSIGN(fresh, castTo(arg->type.element(), std::move(fresh)));
     }
     args.push_back(std::move(fresh));
   }
@@ -177,7 +261,7 @@ namespace {
 class NarrowWeights final : public Pass {
 public:
   llvm::Error run(Module &module, PassContext &context) override {
-    Rebuilder rebuilder;
+    Rebuilder rebuilder(context.reader);
     // Weights refer to earlier ones.
     for (auto &weight : module.weights()) {
       MOEC_ASSIGN(ExprRef expr, narrow(*weight, rebuilder, context));
@@ -211,9 +295,7 @@ private:
     MOEC_ASSIGN(ExprRef expr, rebuilder.refreshed(weight.expr));
     if (expr->type == weight.type())
       return expr;
-    auto attrs = std::make_unique<ElementAttrs>();
-    attrs->element = weight.type().element();
-    return Expr::make(ExprKind::Cast, {std::move(expr)}, std::move(attrs));
+    return castTo(weight.type().element(), std::move(expr));
   }
 };
 } // namespace

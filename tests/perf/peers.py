@@ -28,9 +28,9 @@ import gguf
 import numpy as np
 
 PREFILL, DECODE, THREADS = 512, 128, 2
-# f32 arithmetic on the file that stores bf16, for which llama.cpp needs F32.
+# An F32 file of numbers that are bf16, as converting a bf16 checkpoint to F32 makes.
 OF_BF16 = "f32-of-bf16"
-TYPES = {"f32": "F32", "bf16": "BF16", "q8_0": "Q8_0"}
+TYPES = {"f32": "F32", "bf16": "BF16", "q8_0": "Q8_0", OF_BF16: "F32"}
 MATRICES = {"w1": "ffn_gate_exps", "w3": "ffn_up_exps", "w2": "ffn_down_exps"}
 
 
@@ -44,6 +44,9 @@ def write(path, facts, tensors, kind, more=()):
         wide = data.ndim == 1 or "ffn_gate_inp" in name
         target = gguf.GGMLQuantizationType["F32" if wide else TYPES[kind]]
         data = np.ascontiguousarray(data, np.float32)
+        if kind == OF_BF16:
+            bf16 = gguf.GGMLQuantizationType.BF16
+            data = gguf.quants.dequantize(gguf.quants.quantize(data, bf16), bf16)
         writer.add_tensor(name, gguf.quants.quantize(data, target), raw_dtype=target)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
@@ -203,17 +206,16 @@ def spread(values):
 
 
 def cases_of(cases):
-    return cases or [f"{m}-{t}" for m in ("dense", "experts") for t in (*TYPES, OF_BF16)]
+    return cases or [f"{m}-{t}" for m in ("dense", "experts") for t in TYPES]
 
 
 def models(out, case):
     """moec's model and --dtype, and llama.cpp's model."""
     size, kind = case.split("-", 1)
-    stored, dtype = ("bf16", "f32") if kind == OF_BF16 else (kind, kind)
-    theirs = out / f"{size}-{dtype}.gguf"
+    theirs = out / f"{case}.gguf"
     # The folder has what the files of experts in bf16 and q8_0 were made of.
-    folder = size == "experts" and stored != "f32"
-    return out / "experts" if folder else out / f"{size}-{stored}.gguf", dtype, theirs
+    folder = size == "experts" and TYPES[kind] != "F32"
+    return out / "experts" if folder else theirs, kind.split("-")[0], theirs
 
 
 def load(out, runs, cases):

@@ -198,6 +198,7 @@ moec::compileModule(Module &module, const CompileRequest &request) {
   before.add(std::move(first));
   after.add(std::move(second));
   CheckpointReader reader(module.baseFolder);
+  before.setReader(&reader);
   if (request.digests)
     MOEC_TRY(checkDigests(module, reader));
   MOEC_TRY(before.run(module));
