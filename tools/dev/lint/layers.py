@@ -79,6 +79,9 @@ CONFINED = {
                 ("codegen/cpu", "runtime/cpu/jit", "tools/moec/Emit.cpp",
                  "tests/")),
 }
+TOP_LEVEL = {".ci", ".clang-format", ".gitignore", "CMakeLists.txt",
+             "CMakePresets.json", "LICENSE", "README.md", "codegen",
+             "frontend", "ir", "passes", "runtime", "tests", "tools"}
 INCLUDE = re.compile(r'^\s*#\s*include\s*(?:"([^"]+)"|<([^>]+)>)')
 TOP = ("ir/", "passes/", "codegen/", "runtime/", "frontend/", "tools/",
        "tests/")
@@ -100,8 +103,18 @@ def may_include(path, header):
                    for who, what in ALLOWED))
 
 
+def check_top_level(report):
+    """The top level is fixed: what else lies there was left by accident."""
+    for path in tree.files(""):
+        first = path.split("/")[0]
+        if path and first not in TOP_LEVEL:
+            report.add(path, 1, f"'{first}' is no part of the top level "
+                       "(see TOP_LEVEL in tools/dev/lint/layers.py)")
+
+
 def main():
     report = tree.Report("layers")
+    check_top_level(report)
     paths = tree.files(".c", ".cpp", ".cu", ".cuh", ".def", ".h")
     for path in paths:
         for number, line in enumerate(tree.read(path).split("\n"), 1):
