@@ -5,30 +5,33 @@
 #include "ir/ops/OpInfo.h"
 #include "ir/support/QuantizedBlocks.h"
 #include "llvm/ADT/STLExtras.h"
+#include "llvm/ADT/bit.h"
 
+#include <cmath>
 #include <numeric>
 
 using namespace moec;
+
+/// A double rounded to odd: what lies between two floats becomes the one whose
+/// last bit is set. Rounding that to a narrower type rounds the double once;
+/// through the nearest float it would be rounded twice.
+static float roundToOdd(double number) {
+  float nearest = float(number);
+  uint32_t bits = llvm::bit_cast<uint32_t>(nearest);
+  if (double(nearest) == number || std::isnan(number) || (bits & 1))
+    return nearest;
+  bool towardsZero = std::abs(double(nearest)) < std::abs(number);
+  return llvm::bit_cast<float>(towardsZero ? bits | 1 : bits - 1);
+}
 
 double moec::roundTo(ElementType element, double number) {
   switch (element) {
   case ElementType::f32:
     return float(number);
-  case ElementType::bf16: {
-    // Rounding to float first would round twice; odd-rounding avoids it.
-    float f = float(number);
-    if (double(f) != number && number == number) {
-      uint32_t bits = llvm::bit_cast<uint32_t>(f);
-      if (!(bits & 1)) {
-        bool away = (std::abs(double(f)) < std::abs(number));
-        bits = away ? bits | 1 : bits - 1;
-        f = llvm::bit_cast<float>(bits);
-      }
-    }
-    return bf16ToF32(f32ToBf16(f));
-  }
+  case ElementType::bf16:
+    return bf16ToF32(f32ToBf16(roundToOdd(number)));
   case ElementType::f16:
-    return f16ToF32(f32ToF16(float(number)));
+    return f16ToF32(f32ToF16(roundToOdd(number)));
   default:
     return number;
   }
@@ -137,7 +140,7 @@ llvm::Error Interpreter::runOp(const Operation &op) {
     }
     MOEC_TRY(runBlock(body, &results));
   } else {
-    OpRunner runner(op, inputs);
+    OpRunner runner(op, inputs, mode == Mode::typed);
     switch (op.kind()) {
 #define OP(Name, ...)                                                          \
   case OpKind::Name:                                                           \

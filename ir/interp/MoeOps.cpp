@@ -47,6 +47,9 @@ static void runOne(const OpRunner &r, unsigned first, int64_t expert,
   if (attrs.weightedHidden)
     for (double &number : h)
       number *= factor;
+  if (r.typed)
+    for (double &number : h)
+      number = roundTo(attrs.hidden, number);
   multiply(weight(weights - 1), bias(weights - 1, hidden), h.data(), hidden,
            width, y);
 }

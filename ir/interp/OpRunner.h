@@ -8,11 +8,15 @@ namespace moec {
 /// What the function of an op sees: its operands, and where results go.
 class OpRunner {
 public:
-  OpRunner(const Operation &op, llvm::SmallVector<HostTensor *, 8> inputs)
-      : op(op), inputs(std::move(inputs)) {}
+  OpRunner(const Operation &op, llvm::SmallVector<HostTensor *, 8> inputs,
+           bool typed)
+      : op(op), inputs(std::move(inputs)), typed(typed) {}
 
   const Operation &op;
   llvm::SmallVector<HostTensor *, 8> inputs;
+  /// Whether numbers inside of an op that have an element type of their own
+  /// are rounded to it.
+  bool typed;
   /// Unrounded; the interpreter rounds them as the mode says.
   std::vector<HostTensor> results;
 

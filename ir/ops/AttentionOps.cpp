@@ -116,7 +116,7 @@ llvm::Error verify::checkAttention(const Operation &op) {
     return opError(op) << "has window " << attrs.window
                        << ", expects 0 or more";
   if (!(attrs.softcap >= 0))
-    return opError(op) << "has softcap " << attrs.softcap
+    return opError(op) << "has softcap " << formatDouble(attrs.softcap)
                        << ", expects 0 or more";
   MOEC_TRY(checkPaging(op, 3, q.type().dim(0))); // C3
   width = checkedMul(attrs.heads, v.dim(3).constant());

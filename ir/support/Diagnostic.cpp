@@ -37,9 +37,11 @@ void Diagnostic::log(llvm::raw_ostream &os) const {
     std::string number = std::to_string(loc.line);
     os << "\n " << number << " | " << sourceLine << "\n";
     os.indent(number.size() + 1) << " | ";
-    // Tabs stay tabs, so that the caret stands under its column.
-    for (unsigned i = 0; i + 1 < loc.column && i < sourceLine.size(); ++i)
-      os << (sourceLine[i] == '\t' ? '\t' : ' ');
+    // Tabs stay tabs, and a character of several bytes is one, so that the
+    // caret stands under its column.
+    for (char c : llvm::StringRef(sourceLine).take_front(loc.column - 1))
+      if ((uint8_t(c) & 0xC0) != 0x80)
+        os << (c == '\t' ? '\t' : ' ');
     os << '^';
   }
   for (const Note &note : notes) {

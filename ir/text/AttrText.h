@@ -13,8 +13,9 @@ namespace moec {
 /// grammar needs.
 class TokenStream {
 public:
-  TokenStream(llvm::StringRef text, llvm::StringRef file)
-      : lexer(text, file), current(lexer.next()) {}
+  /// `start` bytes of the first line are shown in messages and not read.
+  TokenStream(llvm::StringRef text, llvm::StringRef file, size_t start = 0)
+      : lexer(text, file, start), current(lexer.next()) {}
 
   const Token &peek() const { return current; }
   /// The token behind the current one.

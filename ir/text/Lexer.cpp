@@ -55,8 +55,8 @@ std::string Token::name() const {
   return body.starts_with("\"") ? unquote(body) : body.str();
 }
 
-Lexer::Lexer(llvm::StringRef text, llvm::StringRef file)
-    : text(text), file(file.str()) {}
+Lexer::Lexer(llvm::StringRef text, llvm::StringRef file, size_t start)
+    : text(text), file(file.str()), at(start) {}
 
 void Lexer::skipBlanks() {
   while (at < text.size()) {

@@ -44,7 +44,8 @@ struct Token {
 /// Cuts text into tokens. Comments run from `//` to the end of the line.
 class Lexer {
 public:
-  Lexer(llvm::StringRef text, llvm::StringRef file);
+  /// `start` bytes of the first line are shown in messages and not read.
+  Lexer(llvm::StringRef text, llvm::StringRef file, size_t start = 0);
 
   /// The next token; `invalid` where the text is none.
   Token next();

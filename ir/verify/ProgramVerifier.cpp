@@ -71,11 +71,15 @@ llvm::Error ProgramVerifier::verifySignature() {
              << program.name << "' has a ragged dimension: " << argument.type();
   }
   names.clear();
-  for (const std::string &name : program.resultNames)
-    if (name.empty() || !names.insert(name).second)
+  for (auto [i, name] : llvm::enumerate(program.resultNames)) {
+    if (name.empty())
+      return error(program.loc) << "result " << i << " of program '"
+                                << program.name << "' needs a name, got ''";
+    if (!names.insert(name).second)
       return error(program.loc)
              << "results of program '" << program.name
              << "' need names of their own, got '" << name << "' twice";
+  }
   return llvm::Error::success();
 }
 

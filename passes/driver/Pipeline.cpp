@@ -95,9 +95,7 @@ llvm::Expected<std::unique_ptr<Pass>> PipelineParser::parsePass() {
 }
 
 llvm::Error PipelineParser::parseOptions(Pass &pass) {
-  // What stands before the options is blanked, so that columns stay right.
-  std::string rest = std::string(at, ' ') + text.substr(at);
-  TokenStream tokens(rest, place);
+  TokenStream tokens(text, place, at);
   NoAttrs none;
   Attributes *options = pass.optionFields();
   MOEC_TRY(parseAttributes(tokens, options ? *options : none));

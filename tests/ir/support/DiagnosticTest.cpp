@@ -21,6 +21,15 @@ TEST(Diagnostic, PrintsPlaceMessageCaretAndNotes) {
                   "model.layers.3: note: while importing");
 }
 
+TEST(Diagnostic, PutsTheCaretUnderACharacterOfManyBytes) {
+  EXPECT_EQ(toText(error(Location::atLine("m.moe", 1, 12))
+                       .withSource("\tcaf\xc3\xa9 \xe2\x96\x81 x")
+                   << "is no name"),
+            "m.moe:1:12: error: is no name\n"
+            " 1 | \tcaf\xc3\xa9 \xe2\x96\x81 x\n"
+            "   | \t       ^");
+}
+
 TEST(Diagnostic, ShowsWhatATerminalMaySee) {
   // Names come from files; a terminal obeys some of their bytes.
   std::string text =
