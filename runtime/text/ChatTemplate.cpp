@@ -119,6 +119,10 @@ ChatTemplate moec::recogniseChatTemplate(llvm::StringRef source) {
   ChatTemplate chat;
   chat.source = source.str();
   auto has = [&](llvm::StringRef part) { return source.contains(part); };
+  // A line break in a literal is an escape, or stands there itself.
+  auto hasHeader = [&](const std::string &role) {
+    return has("'<|" + role + "|>\\n'") || has("'<|" + role + "|>\n'");
+  };
   chat.family = ChatFamily::Unrecognised;
   if (source.empty()) {
     chat.family = ChatFamily::None;
@@ -142,8 +146,8 @@ ChatTemplate moec::recogniseChatTemplate(llvm::StringRef source) {
         has("set system_message = '") || has("set system_message = \"");
     if (!speaksForSystem || has("elif false == true"))
       chat.family = ChatFamily::Llama2;
-  } else if (has("'<|user|>\\n'") && has("'<|assistant|>\\n'") &&
-             has("'<|system|>\\n'") && has("+ eos_token") &&
+  } else if (hasHeader("user") && hasHeader("assistant") &&
+             hasHeader("system") && has("+ eos_token") &&
              has("loop.last and add_generation_prompt")) {
     chat.family = ChatFamily::Zephyr;
   }

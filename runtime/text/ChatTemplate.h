@@ -48,6 +48,12 @@ struct ChatTemplate {
   /// Llama3: the template adds the assistant's header whether asked or not.
   bool alwaysPrompts = false;
 
+  /// Whether the template asks for today's date, as Llama 3.2's does, and not
+  /// for one that is written in it.
+  bool asksDate() const {
+    return llvm::StringRef(source).contains("strftime_now(");
+  }
+
   friend bool operator==(const ChatTemplate &, const ChatTemplate &) = default;
 };
 
@@ -61,8 +67,8 @@ struct ChatOptions {
   bool addGenerationPrompt = true;
   /// Qwen3: false writes an empty thought into the generation prompt.
   bool enableThinking = true;
-  /// Llama31: today, as `26 Jul 2024`, which is also what the template
-  /// falls back to.
+  /// Llama31: today, if the template asks for it; this is what templates that
+  /// do not ask state, and what the others fall back to.
   std::string date = "26 Jul 2024";
   /// The text of the tokens of those names.
   std::string bos, eos;

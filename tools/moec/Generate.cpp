@@ -5,6 +5,8 @@
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/Support/Format.h"
 
+#include <ctime>
+
 using namespace moec;
 using namespace moec::runtime;
 namespace cl = llvm::cl;
@@ -86,6 +88,16 @@ static llvm::Error checkFlags(const SamplerOptions &sampler) {
   return Sampler::create(sampler).takeError();
 }
 
+/// As chat templates write it: `26 Jul 2024`.
+static std::string today() {
+  std::time_t now = std::time(nullptr);
+  std::tm local = {};
+  ::localtime_r(&now, &local);
+  char text[32];
+  return std::string(text,
+                     std::strftime(text, sizeof(text), "%d %b %Y", &local));
+}
+
 static llvm::Expected<std::vector<int32_t>> encodePrompt(const Model &loaded,
                                                          llvm::StringRef text) {
   if (promptIds.getNumOccurrences())
@@ -97,11 +109,13 @@ static llvm::Expected<std::vector<int32_t>> encodePrompt(const Model &loaded,
   if (!chat)
     return tokenizer->encode(text, EncodeOptions());
   std::vector<ChatMessage> messages;
-  if (!system_.empty())
+  if (system_.getNumOccurrences())
     messages.push_back({"system", system_});
   messages.push_back({"user", text.str()});
   ChatOptions chatOptions;
   chatOptions.addGenerationPrompt = true;
+  if (tokenizer->asset().chat.asksDate())
+    chatOptions.date = today();
   MOEC_ASSIGN(std::string rendered,
               tokenizer->renderChat(messages, chatOptions));
   EncodeOptions options;

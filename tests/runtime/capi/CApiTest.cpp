@@ -1,5 +1,6 @@
 #include <moec.h>
 
+#include "runtime/text/TokenizerAsset.h"
 #include "tests/ir/support/TemporaryFolder.h"
 #include "tests/runtime/toy/ToyPlan.h"
 
@@ -66,6 +67,42 @@ TEST_F(CApiTest, SaysWhatWentWrong) {
   EXPECT_THAT(moec_last_error(), HasSubstr("has no tokenizer"));
   EXPECT_EQ(moec_sequence_end(session, 17), MOEC_ERROR);
   EXPECT_THAT(moec_last_error(), HasSubstr("argument 'sequence'"));
+}
+
+TEST_F(CApiTest, TurnsTextIntoIdsAndBack) {
+  TokenizerAsset asset;
+  asset.kind = TokenizerKind::ByteLevelBpe;
+  for (const char *text : {"a", "b", "ab"})
+    asset.pieces.push_back({text, 0, PieceType::Normal});
+  asset.merges.push_back({0, 1, 2});
+  std::string blob = serialize(asset);
+  plan::PlanT withTokenizer = toy::makePlan();
+  withTokenizer.tokenizer.assign(blob.begin(), blob.end());
+  std::vector<uint8_t> bytes = toy::serialize(withTokenizer);
+  std::string path = folder.write(
+      "text.moep", {reinterpret_cast<char *>(bytes.data()), bytes.size()});
+  moec_load_options options = {};
+  options.size = sizeof(options);
+  options.jit_library = MOEC_TEST_JIT;
+  moec_model *speaker = nullptr;
+  ASSERT_EQ(moec_model_load(path.c_str(), &options, &speaker), MOEC_OK)
+      << moec_last_error();
+  int32_t *ids = nullptr;
+  size_t count = 0, length = 0;
+  char *text = nullptr;
+  ASSERT_EQ(moec_tokenize(speaker, "abba", 4, 1, &ids, &count), MOEC_OK)
+      << moec_last_error();
+  EXPECT_THAT(std::vector<int32_t>(ids, ids + count),
+              testing::ElementsAre(2, 1, 0));
+  ASSERT_EQ(moec_detokenize(speaker, ids, count, &text, &length), MOEC_OK)
+      << moec_last_error();
+  EXPECT_EQ(length, 4u);
+  EXPECT_STREQ(text, "abba");
+  moec_release(ids);
+  moec_release(text);
+  EXPECT_EQ(moec_detokenize(speaker, nullptr, 3, &text, nullptr), MOEC_ERROR);
+  EXPECT_THAT(moec_last_error(), HasSubstr("argument 'ids'"));
+  moec_model_free(speaker);
 }
 
 TEST_F(CApiTest, FeedsSequences) {

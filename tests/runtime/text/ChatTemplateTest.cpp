@@ -119,9 +119,23 @@ TEST(Llama31, StatesTheDates) {
             "<|eot_id|>");
 }
 
+TEST(Llama31, SomeAskForToday) {
+  EXPECT_FALSE(recogniseChatTemplate(kLlama31).asksDate());
+  std::string source = std::string(kLlama31) +
+                       "{%- set date_string = strftime_now(\"%d %b %Y\") %}";
+  ChatTemplate chat = recogniseChatTemplate(source);
+  EXPECT_EQ(chat.family, ChatFamily::Llama31);
+  EXPECT_TRUE(chat.asksDate());
+}
+
 TEST(Zephyr, EndsTurnsWithTheToken) {
-  EXPECT_EQ(render(kZephyr, {{"system", "S"}, {"user", "U"}}),
-            "<|system|>\nS</s>\n<|user|>\nU</s>\n<|assistant|>\n");
+  const char *expected = "<|system|>\nS</s>\n<|user|>\nU</s>\n<|assistant|>\n";
+  EXPECT_EQ(render(kZephyr, {{"system", "S"}, {"user", "U"}}), expected);
+  // A model's files may have line breaks in the literals.
+  std::string broken = kZephyr;
+  for (size_t at; (at = broken.find("\\n")) != std::string::npos;)
+    broken.replace(at, 2, "\n");
+  EXPECT_EQ(render(broken.c_str(), {{"system", "S"}, {"user", "U"}}), expected);
 }
 
 TEST(Errors, NameTheFamilies) {

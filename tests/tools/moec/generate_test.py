@@ -3,6 +3,7 @@ of real checkpoints where MOEC_TEST_DATA has them."""
 
 import json
 import os
+import time
 import unittest
 
 import harness
@@ -16,6 +17,69 @@ def variants(test):
     """Those that this machine can run, by the doctor."""
     return [entry["what"] for entry in test.json("doctor")
             if entry["what"].startswith("cpu-") and entry["ok"]]
+
+
+CHATML = (
+    "{% for m in messages %}{% set message = m %}"
+    "{% if loop.first and messages[0]['role'] != 'system' %}"
+    "{{ '<|im_start|>system\nBe kind.<|im_end|>\n' }}{% endif %}"
+    "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + "
+    "'<|im_end|>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}"
+    "{% endif %}")
+DATED = (
+    "{{- bos_token }}{%- set date_string = DATE %}"
+    "{{- '<|start_header_id|>system<|end_header_id|>\n\n' }}"
+    "{{- \"Cutting Knowledge Date: December 2023\\n\" }}"
+    "{{- \"Today Date: \" + date_string + \"\\n\\n\" }}"
+    "{{- system_message + '<|eot_id|>' }}{%- for message in messages %}"
+    "{{- '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n' "
+    "+ message['content'] | trim + '<|eot_id|>' }}{%- endfor %}"
+    "{%- if add_generation_prompt %}"
+    "{{- '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{%- endif %}")
+
+
+class Chat(harness.MoecTest):
+    """The prompt is what the model's template makes of the messages."""
+
+    def assert_prompt(self, template, expected, *arguments):
+        model = tiny.write_hf(self.path("model"),
+                              dict(tiny.MODEL, context=512))
+        with open(self.path("model", "tokenizer_config.json"), "w") as file:
+            json.dump({"chat_template": template, "bos_token": "<s>"}, file)
+        answer = self.json("generate", model, "--chat", "--max-tokens", 0,
+                           *arguments)
+        self.assertEqual(answer["prompt_ids"], self.json(
+            "tokenize", model, "--no-special", "--text", expected)["ids"])
+
+    def test_says_the_default_system_message(self):
+        self.assert_prompt(
+            CHATML, "<|im_start|>system\nBe kind.<|im_end|>\n<|im_start|>user\n"
+            " Hi\n<|im_end|>\n<|im_start|>assistant\n", "--prompt", " Hi\n")
+
+    def test_takes_a_system_message(self):
+        self.assert_prompt(
+            CHATML, "<|im_start|>system\nS<|im_end|>\n<|im_start|>user\nU"
+            "<|im_end|>\n<|im_start|>assistant\n",
+            "--prompt", "U", "--system", "S")
+        # One without a word is not the default.
+        self.assert_prompt(
+            CHATML, "<|im_start|>system\n<|im_end|>\n<|im_start|>user\nU"
+            "<|im_end|>\n<|im_start|>assistant\n",
+            "--prompt", "U", "--system", "")
+
+    def test_states_today_where_the_template_asks(self):
+        for date, stated in (('"26 Jul 2024"', "26 Jul 2024"),
+                             ('strftime_now("%d %b %Y")',
+                              time.strftime("%d %b %Y"))):
+            with self.subTest(date=date):
+                self.assert_prompt(
+                    DATED.replace("DATE", date),
+                    "<s><|start_header_id|>system<|end_header_id|>\n\n"
+                    "Cutting Knowledge Date: December 2023\nToday Date: "
+                    f"{stated}\n\n<|eot_id|><|start_header_id|>user"
+                    "<|end_header_id|>\n\nHi<|eot_id|><|start_header_id|>"
+                    "assistant<|end_header_id|>\n\n", "--prompt", "Hi")
 
 
 class Generate(harness.MoecTest):
@@ -70,6 +134,20 @@ class Generate(harness.MoecTest):
         self.assertEqual(
             self.ids(self.model), self.ids(self.model, "--temperature", 2,
                                            "--top-k", 1))
+
+    def test_each_filter_can_leave_the_best_alone(self):
+        greedy = self.ids(self.model)
+        for flag, value in (("--top-k", 1), ("--top-p", 1e-9), ("--min-p", 1)):
+            with self.subTest(flag=flag):
+                self.assertEqual(greedy, self.ids(
+                    self.model, "--temperature", 2, flag, value))
+
+    def test_a_large_penalty_forbids_what_was_there(self):
+        ids = self.ids(self.model, "--repetition-penalty", 1e9)
+        self.assertEqual(len(set(ids)), 24)
+        self.assertNotIn("abc", self.succeeds(
+            "generate", self.model, "--prompt", "abc", "--max-tokens", 24,
+            "--repetition-penalty", 1e9)[3:])
 
     def test_stops_at_the_context(self):
         answer = self.json("generate", self.model, "--prompt", "a" * 60,
