@@ -22,13 +22,41 @@ static int64_t factNumber(const Module &module, const char *key) {
   return number;
 }
 
-/// One expert in words.
-static std::string describeExpr(const Expr &expr) {
+/// Whether tensors of several files go into an expression.
+static bool mixesFiles(const Expr &expr) {
+  llvm::DenseSet<const Expr *> visited;
+  llvm::DenseSet<const SourceFile *> files;
+  llvm::SmallVector<const Expr *> work{&expr};
+  while (!work.empty()) {
+    const Expr &at = resolve(*work.pop_back_val());
+    if (!visited.insert(&at).second)
+      continue;
+    if (at.file)
+      files.insert(at.file);
+    for (const ExprRef &arg : at.args)
+      work.push_back(arg.get());
+  }
+  return files.size() > 1;
+}
+
+/// One expert in words; tensors with the name of their file if `withFile`.
+static std::string describeExpr(const Expr &expr, bool withFile) {
   const Expr &at = resolve(expr);
-  auto inner = [&] { return describeExpr(*at.args[0]); };
+  auto inner = [&] { return describeExpr(*at.args[0], withFile); };
   switch (at.kind) {
   case ExprKind::Source:
-    return at.attrs<SourceAttrs>().key;
+    return (withFile ? "@" + at.file->name + ": " : "") +
+           at.attrs<SourceAttrs>().key;
+  case ExprKind::Slice: {
+    const auto &attrs = at.attrs<SliceExprAttrs>();
+    std::string before;
+    for (int64_t axis = 0; axis < attrs.axis; ++axis)
+      before += ":, ";
+    return inner() + "[" + before + std::to_string(attrs.start) + ":" +
+           std::to_string(attrs.start + attrs.size) + "]";
+  }
+  case ExprKind::Scale:
+    return inner() + " x " + formatDouble(at.attrs<FactorAttrs>().factor);
   case ExprKind::Cast:
   case ExprKind::Dequantize:
   case ExprKind::Reshape:
@@ -52,23 +80,43 @@ static std::string describeExpr(const Expr &expr) {
   default: {
     std::string text = exprName(at.kind).str() + "(";
     for (size_t i = 0; i < at.args.size(); ++i)
-      text += (i ? ", " : "") + describeExpr(*at.args[i]);
+      text += (i ? ", " : "") + describeExpr(*at.args[i], withFile);
     return text + ")";
   }
   }
 }
 
-std::string moec::provenance(const Weight &weight) {
+std::vector<std::string> moec::origins(const Weight &weight) {
   const Expr &at = resolve(*weight.expr);
+  bool withFile = mixesFiles(at);
   if (at.kind != ExprKind::Stack)
-    return describeExpr(at);
-  // Experts that read alike are told once.
-  std::string first = describeExpr(*at.args[0]);
-  bool alike = llvm::all_of(
-      at.args, [&](const ExprRef &arg) { return describeExpr(*arg) == first; });
-  std::string count = std::to_string(at.args.size());
-  return alike ? count + " x (" + first + ")"
-               : count + " different, the first: " + first;
+    return {describeExpr(at, withFile)};
+  std::vector<std::string> each;
+  for (const ExprRef &arg : at.args)
+    each.push_back(describeExpr(*arg, withFile));
+  return each;
+}
+
+std::string moec::provenance(const Weight &weight) {
+  constexpr size_t kMostRuns = 4;
+  std::vector<std::string> each = origins(weight);
+  if (resolve(*weight.expr).kind != ExprKind::Stack)
+    return each.front();
+  // Neighbours that read alike are told once.
+  std::vector<std::pair<const std::string *, size_t>> runs;
+  for (const std::string &origin : each) {
+    if (runs.empty() || *runs.back().first != origin)
+      runs.push_back({&origin, 0});
+    ++runs.back().second;
+  }
+  if (runs.size() > kMostRuns)
+    return std::to_string(each.size()) + " x (" + each.front() + ") ... (" +
+           each.back() + ")";
+  std::string text;
+  for (auto [origin, count] : runs)
+    text += (text.empty() ? "" : ", ") + std::to_string(count) + " x (" +
+            *origin + ")";
+  return text;
 }
 
 std::string moec::routerName(const RouteAttrs &attrs) {
@@ -104,6 +152,29 @@ std::string moec::routerName(const MoeBlockView &block) {
   return (block.firstRouter ? "tanh-" : "") + routerName(block.routeAttrs());
 }
 
+/// A matrix need not be a weight.
+static constexpr llvm::StringLiteral kComputed = "computed by the program";
+
+/// The matrices of an ffn or of moe.experts, whose weights start at operand
+/// `first`, in the order of operands.
+static std::vector<MatrixOrigins> originsOf(const Operation &op,
+                                            unsigned first) {
+  std::vector<MatrixOrigins> matrices;
+  llvm::SmallVector<llvm::StringRef, 3> names{"up", "down"};
+  if (op.attrs<FfnAttrs>().gated)
+    names.insert(names.begin(), "gate");
+  for (auto [i, name] : llvm::enumerate(names)) {
+    const Weight *weight = op.operand(first + i).weight();
+    matrices.push_back(
+        {name.str(), weight ? origins(*weight) : std::vector{kComputed.str()}});
+  }
+  return matrices;
+}
+
+static std::string provenanceOf(Value matrix) {
+  return matrix.weight() ? provenance(*matrix.weight()) : kComputed.str();
+}
+
 ModelSummary moec::summarize(const Module &module) {
   ModelSummary summary;
   summary.name = module.name();
@@ -126,7 +197,8 @@ ModelSummary moec::summarize(const Module &module) {
       LayerSummary dense;
       dense.layer = layer++;
       dense.provenance =
-          provenance(*op.operand(op.attrs<FfnAttrs>().gated ? 2 : 1).weight());
+          provenanceOf(op.operand(op.attrs<FfnAttrs>().gated ? 2 : 1));
+      dense.origins = originsOf(op, /*first=*/1);
       summary.layerList.push_back(std::move(dense));
     }
     if (auto block = matchMoeBlock(op)) {
@@ -141,7 +213,8 @@ ModelSummary moec::summarize(const Module &module) {
         sparse.router += ", shared " + std::to_string(up.dim(0).constant()) +
                          (block->sharedRouter ? " gated" : "");
       }
-      sparse.provenance = provenance(*op.operand(3 + gate).weight());
+      sparse.provenance = provenanceOf(op.operand(3 + gate));
+      sparse.origins = originsOf(op, /*first=*/3);
       summary.layerList.push_back(std::move(sparse));
     }
   }
@@ -159,6 +232,10 @@ llvm::json::Value moec::toJson(const ModelSummary &summary) {
     llvm::json::Object object{{"layer", layer.layer},
                               {"weights", layer.provenance},
                               {"experts", layer.experts}};
+    llvm::json::Object from;
+    for (const MatrixOrigins &matrix : layer.origins)
+      from[matrix.name] = llvm::json::Array(matrix.each);
+    object["from"] = std::move(from);
     if (layer.experts) {
       object["top_k"] = layer.topk;
       object["router"] = layer.router;

@@ -9,13 +9,23 @@ namespace moec {
 struct MoeBlockView;
 struct RouteAttrs;
 
+/// Where the experts' gate, up or down comes from.
+struct MatrixOrigins {
+  std::string name;
+  /// In words, one for each expert; a single one for a dense FFN, and where
+  /// all experts are made at once.
+  std::vector<std::string> each;
+};
+
 struct LayerSummary {
   int64_t layer = 0;
   /// Empty for a dense FFN.
   std::string router;
   int64_t experts = 0, topk = 0;
-  /// Where each expert's weights come from, in words.
+  /// Where the experts' `up` comes from, in a line.
   std::string provenance;
+  /// Of all matrices, expert by expert.
+  std::vector<MatrixOrigins> origins;
 };
 
 struct ModelSummary {
@@ -46,7 +56,11 @@ std::string routerName(const RouteAttrs &attrs);
 /// With its form: `tanh-softmax-topk` of one of two layers.
 std::string routerName(const MoeBlockView &block);
 
-/// What a weight is made of: `8 copies of model.safetensors: ...up_proj`.
+/// What a weight is made of, in a line: `2 x (@src: up_proj), 2 x (@donor1:
+/// up_proj)`. Files are named where there are several.
 std::string provenance(const Weight &weight);
+/// The same for each part of a stack of experts; a single entry for another
+/// weight.
+std::vector<std::string> origins(const Weight &weight);
 
 } // namespace moec

@@ -108,6 +108,8 @@ static void printFacts(const UpcycleReceipt &receipt, llvm::raw_ostream &os) {
   facts.addRow({"policy", receipt.edited
                               ? receipt.options
                               : receipt.policy + " " + receipt.options});
+  if (!receipt.edited)
+    facts.addRow({"seed", std::to_string(receipt.seed)});
   facts.addRow({"source", receipt.source});
   facts.addRow({"source SHA-256", receipt.sourceSha256});
   facts.addRow({"probe tokens", std::to_string(receipt.probeTokens)});

@@ -103,6 +103,50 @@ class Commands(harness.MoecTest):
         for model in (self.model, self.sparse):
             self.assertIn("parameters", self.succeeds("inspect", model))
 
+    def test_inspect_tells_where_each_expert_comes_from(self):
+        key = "model.layers.0.mlp.{}_proj.weight"
+        dense = self.json("inspect", self.model)["layer_list"][0]
+        self.assertEqual(dense["from"], {name: [key.format(name)] for name in
+                                         ("gate", "up", "down")})
+        out = self.path("experts.moe")
+        self.succeeds("upcycle", self.model, "-o", out, "--experts", 4)
+        sparse = self.json("inspect", out)["layer_list"][0]
+        self.assertEqual(sparse["from"], {name: [key.format(name)] * 4
+                                          for name in ("gate", "up", "down")})
+        self.assertEqual(sparse["weights"], f"4 x ({key.format('up')})")
+        # Parts of one tensor, and tensors of one name from several files.
+        self.succeeds("upcycle", self.model, "-o", out, "--init", "split",
+                      "--experts", 2, "--top-k", 2)
+        parts = self.json("inspect", out)["layer_list"][1]["from"]
+        self.assertEqual(parts["up"],
+                         [f"model.layers.1.mlp.up_proj.weight[{part}]"
+                          for part in ("0:32", "32:64")])
+        self.assertEqual(parts["down"],
+                         [f"model.layers.1.mlp.down_proj.weight[:, {part}]"
+                          for part in ("0:32", "32:64")])
+        donor = tiny.write_hf(self.path("donor"))
+        self.succeeds("upcycle", self.model, "-o", out, "--init", "btx",
+                      "--donor", donor, "--experts", 2, "--top-k", 1)
+        up = key.format("up")
+        self.assertIn(f"1 x (@src: {up}), 1 x (@donor1: {up})",
+                      self.succeeds("inspect", out))
+
+    def test_inspect_of_matrices_that_are_no_weights(self):
+        path = self.path("m.moe")
+        with open(path, "w") as file:
+            file.write("""module @m {
+  dim t <= 4
+  program @step(%x: tensor<[t, 2], f32>, %u: tensor<[1, 2], f32>, %d: tensor<[2, 1], f32>) -> (y: tensor<[t, 2], f32>) {
+    %y = ffn %x, %u, %d {gated = false} : tensor<[t, 2], f32>
+    return %y
+  }
+}""")
+        layer = self.json("inspect", path)["layer_list"][0]
+        self.assertEqual(layer["from"], {"up": ["computed by the program"],
+                                         "down": ["computed by the program"]})
+        self.assertIn("computed by the program", self.succeeds("inspect", path))
+        self.assertIn("the same graph", self.succeeds("diff", path, path))
+
     def test_dump(self):
         text = self.succeeds("dump", self.sparse)
         self.assertIn("moe.route", text)

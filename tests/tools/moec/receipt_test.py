@@ -247,6 +247,7 @@ class Receipt(harness.MoecTest):
         rows = re.findall(r"(?m)^ +(\d) +\d\.\d\de[-+]\d+ ", text)
         self.assertEqual(rows, ["0", "1"])
         self.assertIn("promised", text)
+        self.assertRegex(text, r"(?m)^seed +1$")
 
 
 if __name__ == "__main__":
