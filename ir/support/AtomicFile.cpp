@@ -213,6 +213,7 @@ void AtomicFile::writeBehind(uint64_t offset, uint64_t length) {
 
 llvm::Error AtomicFile::commit() {
   assert(descriptor >= 0 && "a file is committed once");
+  MOEC_TRY(checkInterrupt());
   if (llvm::Error err = sync()) {
     discard();
     return err;

@@ -57,6 +57,14 @@ static void removeFlatDirectory(const char *path) {
   ::rmdir(path);
 }
 
+void moec::deleteTemporaries() {
+  // Files were registered after the directory that holds them.
+  for (size_t i = slots.size(); i-- > 0;)
+    if (slots[i].state.load(std::memory_order_acquire) == kUsed &&
+        ::unlink(slots[i].path.data()))
+      removeFlatDirectory(slots[i].path.data());
+}
+
 /// Only async-signal-safe calls here.
 static void onSignal(int number) {
   int savedErrno = errno;
@@ -64,11 +72,7 @@ static void onSignal(int number) {
     errno = savedErrno;
     return;
   }
-  // Files were registered after the directory that holds them.
-  for (size_t i = slots.size(); i-- > 0;)
-    if (slots[i].state.load(std::memory_order_acquire) == kUsed &&
-        ::unlink(slots[i].path.data()))
-      removeFlatDirectory(slots[i].path.data());
+  deleteTemporaries();
   std::signal(number, SIG_DFL);
   std::raise(number);
 }

@@ -35,5 +35,8 @@ bool isInterrupted(const llvm::Error &err);
 inline constexpr int kTemporarySlots = 64;
 int addTemporary(llvm::StringRef path);
 void removeTemporary(int slot);
+/// What the handler does with them, for others that end the process.
+/// Async-signal-safe.
+void deleteTemporaries();
 
 } // namespace moec

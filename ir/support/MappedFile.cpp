@@ -1,6 +1,7 @@
 #include "ir/support/MappedFile.h"
 
 #include "ir/support/Diagnostic.h"
+#include "ir/support/FileFaults.h"
 #include "ir/support/Interrupt.h"
 #include "llvm/Support/Errno.h"
 
@@ -78,12 +79,14 @@ MappedFile::open(llvm::StringRef path, bool largePages) {
   if (start == MAP_FAILED)
     return error(loc) << "cannot map the file's " << status.st_size
                       << " bytes: " << llvm::sys::StrError(mapErrno);
+  noteMapping(start, bytes, name);
   return std::shared_ptr<const MappedFile>(
       new MappedFile(std::move(name), static_cast<const uint8_t *>(start),
                      uint64_t(status.st_size)));
 }
 
 MappedFile::~MappedFile() {
+  forgetMapping(start);
   ::munmap(const_cast<uint8_t *>(start), size_t(mappedBytes));
 }
 

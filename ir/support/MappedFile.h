@@ -13,8 +13,8 @@
 namespace moec {
 
 /// A read-only mapping of a whole regular file. The bytes stay valid while the
-/// object lives; share it with std::shared_ptr. Nobody may truncate the file
-/// meanwhile: the system would answer an access with SIGBUS.
+/// object lives; share it with std::shared_ptr. An access to what was cut off
+/// the file meanwhile ends the process (ir/support/FileFaults.h).
 class MappedFile {
 public:
   /// Fails for what is missing, unreadable, no regular file, or empty. With

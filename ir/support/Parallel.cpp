@@ -1,12 +1,12 @@
 #include "ir/support/Parallel.h"
 
 #include "ir/support/Interrupt.h"
+#include "ir/support/Thread.h"
 
 #include <algorithm>
 #include <atomic>
 #include <mutex>
 #include <sched.h>
-#include <thread>
 #include <vector>
 
 using namespace moec;
@@ -62,8 +62,12 @@ llvm::Error moec::parallelFor(uint64_t count, unsigned threads,
     }
   };
   std::vector<std::thread> pool;
-  for (uint64_t worker = 1; worker < workers; ++worker)
-    pool.emplace_back(work);
+  for (uint64_t worker = 1; worker < workers; ++worker) {
+    std::optional<std::thread> thread = startThread(work);
+    if (!thread)
+      break; // Those that there are do it all.
+    pool.push_back(std::move(*thread));
+  }
   work();
   for (std::thread &thread : pool)
     thread.join();

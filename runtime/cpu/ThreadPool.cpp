@@ -1,5 +1,7 @@
 #include "runtime/cpu/ThreadPool.h"
 
+#include "ir/support/Thread.h"
+
 #include <algorithm>
 #include <cassert>
 #include <chrono>
@@ -55,7 +57,11 @@ ThreadPool::ThreadPool(unsigned threads, bool pin) {
   spins = threads <= processors.size() ? 2000 : 0;
   shares = std::make_unique<Share[]>(threads);
   for (unsigned i = 1; i < threads; ++i) {
-    workers.emplace_back([this, i] { work(i); });
+    std::optional<std::thread> worker =
+        moec::startThread([this, i] { work(i); });
+    if (!worker)
+      break;
+    workers.push_back(std::move(*worker));
     if (pin && threads <= processors.size()) {
       cpu_set_t set;
       CPU_ZERO(&set);

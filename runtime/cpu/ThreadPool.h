@@ -32,7 +32,8 @@ public:
                         int64_t end);
 
   /// `threads` counts the caller; 0 means as many as the process may use. With
-  /// `pin`, thread i > 0 stays on the i-th processor of the process' set.
+  /// `pin`, thread i > 0 stays on the i-th processor of the process' set. Where
+  /// the system refuses a thread, the pool has those that it got.
   explicit ThreadPool(unsigned threads = 0, bool pin = false);
   ~ThreadPool();
   ThreadPool(const ThreadPool &) = delete;

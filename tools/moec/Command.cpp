@@ -2,6 +2,7 @@
 
 #include "ir/support/AtomicFile.h"
 #include "ir/support/Escape.h"
+#include "ir/support/Thread.h"
 #include "passes/pipeline/Registry.h"
 #include "tools/driver/DescribePlan.h"
 #include "tools/recipes/Yaml.h"
@@ -276,7 +277,7 @@ void Progress::update(uint64_t done, uint64_t total) {
 struct MemoryWatch::State {
   std::atomic<bool> stop{false};
   std::atomic<uint64_t> anonymous{0}, resident{0};
-  std::thread thread;
+  std::optional<std::thread> thread;
 
   void sample() {
     std::ifstream status("/proc/self/status");
@@ -296,7 +297,8 @@ struct MemoryWatch::State {
 };
 
 MemoryWatch::MemoryWatch() : state(std::make_unique<State>()) {
-  state->thread = std::thread([this] {
+  // Without a thread, `peak` alone looks.
+  state->thread = startThread([this] {
     while (!state->stop) {
       state->sample();
       std::this_thread::sleep_for(std::chrono::milliseconds(5));
@@ -306,7 +308,8 @@ MemoryWatch::MemoryWatch() : state(std::make_unique<State>()) {
 
 MemoryWatch::~MemoryWatch() {
   state->stop = true;
-  state->thread.join();
+  if (state->thread)
+    state->thread->join();
 }
 
 PeakMemory MemoryWatch::peak() const {

@@ -5,7 +5,9 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "ir/support/FileFaults.h"
 #include "ir/support/Interrupt.h"
+#include "ir/support/Memory.h"
 #include "tools/moec/Help.h"
 #include "tools/recipes/Yaml.h"
 #include "llvm/ADT/STLExtras.h"
@@ -70,8 +72,12 @@ static int finish(llvm::StringRef command, llvm::Error err) {
   }
   if (err.isA<UsageError>())
     return failUsage(command, toText(std::move(err)));
-  // A Diagnostic says `place: error: message` itself.
-  llvm::errs() << toText(std::move(err)) << "\n";
+  // A Diagnostic says `place: error: message` itself; of what lies in no file
+  // the command is the place.
+  std::string text = toText(std::move(err));
+  if (llvm::StringRef(text).starts_with("error: "))
+    text = ("moec " + command + ": " + text).str();
+  llvm::errs() << text << "\n";
   return 1;
 }
 
@@ -153,6 +159,8 @@ static void obeyNoColor() {
 }
 
 int main(int argc, char **argv) {
+  installMemoryHandler();
+  installFileFaultHandler();
   arguments.assign(argv, argv + argc);
   obeyNoColor();
   // A reader that went away is an error of ours to report, not a signal.

@@ -4,9 +4,12 @@
 #include "runtime/cpu/jit/Compile.h"
 #include "runtime/cpu/jit/Load.h"
 #include "llvm/Config/llvm-config.h"
+#include "llvm/Support/ErrorHandling.h"
 
 #include <cstdlib>
 #include <cstring>
+#include <mutex>
+#include <new>
 
 using namespace moec;
 
@@ -70,8 +73,21 @@ static void releaseBytes(const void *bytes) {
   std::free(const_cast<void *>(bytes));
 }
 
+/// This LLVM's memory ends as the process' own does.
+static void shareMemoryHandler() {
+  static std::once_flag once;
+  std::call_once(once, [] {
+    llvm::install_bad_alloc_error_handler([](void *, const char *, bool) {
+      if (std::new_handler handler = std::get_new_handler())
+        handler();
+      std::abort();
+    });
+  });
+}
+
 extern "C" __attribute__((visibility("default"))) const MoecJitApi *
 moec_jit_api(void) {
+  shareMemoryHandler();
   static const MoecJitApi api = {
       MOEC_JIT_ABI,    LLVM_VERSION_STRING, compileBitcode, loadObjects,
       lookupFunctions, unloadCode,          releaseBytes};

@@ -1,5 +1,6 @@
 #include "ir/support/AtomicFile.h"
 #include "ir/support/Diagnostic.h"
+#include "ir/support/FileFaults.h"
 #include "ir/support/Interrupt.h"
 #include "ir/support/MappedFile.h"
 #include "ir/support/Parallel.h"
@@ -82,6 +83,41 @@ TEST(MappedFile, ForLargePages) {
   }
 }
 
+TEST(MappedFile, CutOffWhileItIsRead) {
+  TemporaryFolder folder;
+  std::string path = folder.write("weights", std::string(20000, 'x'));
+  int pipe[2];
+  ASSERT_EQ(::pipe(pipe), 0);
+  pid_t child = ::fork();
+  if (child == 0) {
+    ::dup2(pipe[1], STDERR_FILENO);
+    installFileFaultHandler();
+    auto other = MappedFile::open(path);
+    auto temporary = AtomicFile::create(folder.file("out"));
+    auto file = MappedFile::open(path);
+    if (!other || !temporary || !file)
+      ::_exit(2);
+    other->reset();
+    if (::truncate(path.c_str(), 5000))
+      ::_exit(2);
+    volatile uint8_t byte = (*file)->bytes()[19999];
+    (void)byte;
+    ::_exit(3);
+  }
+  ::close(pipe[1]);
+  std::string said(1000, 0);
+  said.resize(
+      size_t(std::max<ssize_t>(0, ::read(pipe[0], said.data(), said.size()))));
+  ::close(pipe[0]);
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  ASSERT_TRUE(WIFEXITED(status));
+  EXPECT_EQ(WEXITSTATUS(status), 1);
+  EXPECT_EQ(said, path + ": error: the file was cut off while it was read: "
+                         "expected 20000 bytes, found 5000\n");
+  EXPECT_EQ(folder.list(), std::vector<std::string>{"weights"});
+}
+
 TEST(AtomicFile, AppearsOnCommitOnly) {
   TemporaryFolder folder;
   folder.write("out", "old");
@@ -102,6 +138,18 @@ TEST(AtomicFile, AppearsOnCommitOnly) {
   }
   EXPECT_EQ(folder.read("out"), "new text");
   EXPECT_EQ(folder.list(), std::vector<std::string>{"out"});
+}
+
+TEST(AtomicFile, DoesNotAppearAfterAnInterruption) {
+  TemporaryFolder folder;
+  folder.write("old", "before");
+  setInterruptRequested(true);
+  for (const char *name : {"old", "new"})
+    EXPECT_EQ(toText(writeFileAtomically(folder.file(name), "after")),
+              "interrupted");
+  setInterruptRequested(false);
+  EXPECT_EQ(folder.list(), std::vector<std::string>{"old"});
+  EXPECT_EQ(folder.read("old"), "before");
 }
 
 TEST(AtomicFile, LinksStay) {

@@ -78,6 +78,7 @@ class MoecTest(unittest.TestCase):
         self.assertEqual(result.returncode, code, text)
         lines = [line for line in text.split("\n") if "error:" in line]
         self.assertEqual(len(lines), 1, f"expects one error, got: {text}")
+        self.assertFalse(lines[0].startswith("error:"), "at no place: " + text)
         if place:
             self.assertTrue(lines[0].startswith(str(place)),
                             f"expects it at {place}, got: {lines[0]}")

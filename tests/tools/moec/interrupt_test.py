@@ -169,6 +169,19 @@ class Interrupt(harness.MoecTest):
                         makes=out)
         self.assertEqual(self.left_over(), [])
 
+    def test_import_and_passes(self):
+        """Little is read of a file of weights, but of many tensors."""
+        deep = tiny.write_hf(self.path("deep"), dict(
+            tiny.MODEL, hidden=8, ffn=8, heads=2, kv_heads=2, layers=800))
+        out = self.path("out.moe")
+        self.interrupts("import", deep, "-o", out, makes=out)
+        if not os.path.exists(out):
+            self.succeeds("import", deep, "-o", out)
+        changed = self.path("changed.moe")
+        self.interrupts("opt", out, "--passes=simplify,cse,dce,expand-ffn,"
+                        "form-kernels", "-o", changed, makes=changed)
+        self.assertEqual(self.left_over(), [])
+
     def test_compile(self):
         out = self.path("out.moep")
         self.interrupts("compile", self.model, "-o", out, "--pack=none",

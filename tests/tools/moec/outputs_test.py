@@ -28,6 +28,9 @@ class Outputs(harness.MoecTest):
         self.model = tiny.write_hf(self.path("model"))
         self.module = self.path("module.moe")
         self.succeeds("import", self.model, "-o", self.module)
+        self.kernels = self.path("kernels.moe")
+        self.succeeds("opt", self.module, "-o", self.kernels,
+                      "--passes=expand-ffn,form-kernels")
         self.text = self.path("text.txt")
         with open(self.text, "w") as file:
             file.write("a little text\n")
@@ -52,6 +55,11 @@ class Outputs(harness.MoecTest):
             "export to a folder": (["export", self.module, "-o"], at("f")),
             "export to a file": (["export", self.module, "--format", "gguf",
                                   "-o"], at("g.gguf")),
+            "opt": (["opt", self.module, "--passes=simplify", "-o"],
+                    at("i.moe")),
+            "dump": (["dump", self.module, "-o"], at("j.txt")),
+            "emit": (["emit", self.kernels, "--target", "cpu-generic", "-o"],
+                     at("k.ll")),
             "eval": (["eval", self.module, "--ids", "1,2,3,4,5,6",
                       "--logits"], at("e.npy")),
         }
