@@ -4,7 +4,7 @@
 #include "ir/ops/OpInfo.h"
 #include "ir/support/Hash.h"
 #include "passes/memory/PlanBuffers.h"
-#include "runtime/schema/plan_generated.h"
+#include "runtime/schema/PlanDigest.h"
 #include "llvm/ADT/DenseMap.h"
 #include "llvm/ADT/MapVector.h"
 #include "llvm/ADT/STLExtras.h"
@@ -13,7 +13,7 @@
 using namespace moec;
 
 namespace {
-constexpr uint16_t kMajor = 1, kMinor = 1;
+constexpr uint16_t kMajor = 1, kMinor = 2;
 
 /// One launch before a target is chosen.
 struct BoundLaunch {
@@ -369,10 +369,7 @@ llvm::Expected<std::string> PlanBuilder::run() {
     MOEC_TRY(addVariant(level));
   out.tokenizer.assign(options.tokenizer.begin(), options.tokenizer.end());
   out.module_.assign(options.module.begin(), options.module.end());
-  flatbuffers::FlatBufferBuilder builder;
-  builder.Finish(plan::Plan::Pack(builder, &out), plan::PlanIdentifier());
-  return std::string(reinterpret_cast<const char *>(builder.GetBufferPointer()),
-                     builder.GetSize());
+  return plan::serialize(out);
 }
 
 llvm::Expected<std::string> moec::writePlan(const Module &module,

@@ -4,6 +4,7 @@
 #include "ir/support/MappedFile.h"
 #include "runtime/program/Fields.h"
 #include "runtime/program/PlanValidator.h"
+#include "runtime/schema/PlanDigest.h"
 #include "runtime/schema/plan_generated.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/SmallVector.h"
@@ -64,6 +65,25 @@ Plan::fromBytes(std::vector<uint8_t> bytes, llvm::StringRef name) {
   return check(std::move(plan), *owned);
 }
 
+/// What was in bounds may still have been changed.
+static llvm::Error checkDigest(const plan::Plan &plan,
+                               llvm::ArrayRef<uint8_t> bytes,
+                               const Location &place) {
+  const flatbuffers::Vector<uint8_t> *own = plan.sha256();
+  if (!own && plan.minor() < 2)
+    return llvm::Error::success(); // Written before there was one.
+  unsigned size = fields::count(own);
+  if (size != Digest().size())
+    return error(place) << "expects a SHA-256 of " << Digest().size()
+                        << " bytes of the plan, got " << size << " bytes";
+  llvm::ArrayRef<uint8_t> expected(own->data(), size);
+  Digest found = plan::digestOf(bytes, *own);
+  if (expected != llvm::ArrayRef<uint8_t>(found))
+    return error(place) << "is damaged: expects the SHA-256 " << toHex(expected)
+                        << ", found " << toHex(found);
+  return llvm::Error::success();
+}
+
 llvm::Expected<std::shared_ptr<const Plan>>
 Plan::check(std::shared_ptr<Plan> plan, llvm::ArrayRef<uint8_t> bytes) {
   Location place = Location::inFile(plan->name);
@@ -80,6 +100,7 @@ Plan::check(std::shared_ptr<Plan> plan, llvm::ArrayRef<uint8_t> bytes) {
                         << bytes.size() << " bytes";
   plan->contents = plan::GetPlan(bytes.data());
   MOEC_TRY(validatePlan(*plan->contents, plan->name));
+  MOEC_TRY(checkDigest(*plan->contents, bytes, place));
   if (plan->contents->symbols())
     for (const plan::Symbol *symbol : *plan->contents->symbols())
       plan->maxima.push_back(symbol->maximum());

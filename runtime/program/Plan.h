@@ -3,8 +3,10 @@
 // A plan comes from a file that somebody else may have made. `Plan` checks the
 // container and everything in it that the runtime will follow: indices, sizes,
 // arena ranges, grids. After that the flatbuffer's accessors can be used
-// without further checks. What it cannot check is the code itself: a plan is a
-// program, and only the digest of its code is verified (`checkCode`).
+// without further checks. What it cannot check is the code itself, nor whether
+// a launch gives a kernel what that one reads: a plan is a program. Digests
+// tell whether it is still what was written (runtime/schema/PlanDigest.h, and
+// `checkCode` for code).
 //
 //===----------------------------------------------------------------------===//
 #pragma once
@@ -31,7 +33,7 @@ namespace moec::runtime {
 /// The newest major version that this build reads, and the minor version that
 /// it writes.
 inline constexpr uint16_t kPlanMajor = 1;
-inline constexpr uint16_t kPlanMinor = 1;
+inline constexpr uint16_t kPlanMinor = 2;
 
 struct PlanVersion {
   uint16_t major = 0;

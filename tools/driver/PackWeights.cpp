@@ -7,7 +7,7 @@
 #include "runtime/cpu/Pack.h"
 #include "runtime/program/Plan.h"
 #include "runtime/program/WeightProvider.h"
-#include "runtime/schema/plan_generated.h"
+#include "runtime/schema/PlanDigest.h"
 #include "tools/driver/AnyModel.h"
 #include "tools/driver/StreamRunner.h"
 #include "llvm/ADT/STLExtras.h"
@@ -390,10 +390,7 @@ std::string WeightFileWriter::referringTo(llvm::StringRef name) const {
                            items[item].digest.end());
       packed->packed = std::move(range);
     }
-  flatbuffers::FlatBufferBuilder builder;
-  builder.Finish(plan::Plan::Pack(builder, &copy), plan::PlanIdentifier());
-  return {reinterpret_cast<const char *>(builder.GetBufferPointer()),
-          builder.GetSize()};
+  return plan::serialize(copy);
 }
 
 /// Indices of a plan's variants, each once, in the plan's order.

@@ -1,6 +1,7 @@
 #include "runtime/program/Plan.h"
 
 #include "ir/support/Diagnostic.h"
+#include "runtime/schema/PlanDigest.h"
 #include "tests/ir/support/TemporaryFolder.h"
 #include "tests/runtime/toy/ToyPlan.h"
 
@@ -68,7 +69,7 @@ TEST(Plan, RefusesOtherVersionsByName) {
     std::vector<uint8_t> bytes = toy::serialize(plan);
     EXPECT_EQ(errorOf(bytes), "plan.moep: error: is a plan of version " +
                                   std::to_string(major) +
-                                  ".7, this program reads version 1.1");
+                                  ".7, this program reads version 1.2");
     auto version = readPlanVersion(bytes, "plan.moep");
     ASSERT_TRUE(bool(version));
     EXPECT_EQ(version->major, major);
@@ -285,6 +286,44 @@ TEST(Plan, ComparesTheDigestOfCode) {
   EXPECT_THAT(text, HasSubstr("plan.moep: variant 'cpu-generic', code 0: "
                               "error: expects the SHA-256 "));
   EXPECT_THAT(text, HasSubstr("the code was changed or damaged"));
+}
+
+TEST(Plan, RefusesEveryByteChangedAfterItsDigest) {
+  plan::PlanT toy = toy::makePlan();
+  toy.minor = 2;
+  std::string written = plan::serialize(toy);
+  std::vector<uint8_t> bytes(written.begin(), written.end());
+  EXPECT_EQ(errorOf(bytes), "");
+  for (size_t i = 0; i < bytes.size(); i += 5) {
+    std::vector<uint8_t> changed = bytes;
+    changed[i] ^= uint8_t(0x81 + i % 7);
+    EXPECT_NE(errorOf(changed), "") << "byte " << i;
+  }
+  // In bounds, so that only the digest can tell.
+  const plan::Variant &variant =
+      *plan::GetPlan(bytes.data())->variants()->Get(0);
+  const plan::GridFactor *factor =
+      variant.programs()->Get(0)->launches()->Get(0)->grid()->Get(0);
+  ASSERT_EQ(factor->divisor(), 16);
+  auto *table = reinterpret_cast<const flatbuffers::Table *>(factor);
+  *const_cast<uint8_t *>(table->GetAddressOf(plan::GridFactor::VT_DIVISOR)) = 8;
+  EXPECT_THAT(errorOf(bytes),
+              testing::MatchesRegex("plan.moep: error: is damaged: expects the "
+                                    "SHA-256 [0-9a-f]+, found [0-9a-f]+"));
+}
+
+TEST(Plan, WantsADigestFromTheVersionThatHasOne) {
+  plan::PlanT toy = toy::makePlan();
+  toy.minor = 2;
+  EXPECT_EQ(errorOf(toy::serialize(toy)),
+            "plan.moep: error: expects a SHA-256 of 32 bytes of the plan, got "
+            "0 bytes");
+  toy.minor = 1;
+  toy.sha256.assign(31, 0);
+  EXPECT_THAT(errorOf(toy::serialize(toy)), HasSubstr("got 31 bytes"));
+  // As of an older version, a digest is compared where there is one.
+  toy.sha256.assign(32, 0);
+  EXPECT_THAT(errorOf(toy::serialize(toy)), HasSubstr("is damaged"));
 }
 
 } // namespace

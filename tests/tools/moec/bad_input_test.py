@@ -117,7 +117,78 @@ class Safetensors(harness.MoecTest):
 
     def test_head_missing_without_tie(self):
         self.model(tensors=lambda t: t.pop("lm_head.weight"))
-        self.fails(["inspect", self.path("model")], "lm_head.weight")
+        self.fails(["inspect", self.path("model")], "lm_head.weight",
+                   place=self.path("model", "config.json"))
+
+    def test_head_stored_and_tied(self):
+        """Which of the two is meant nobody can say."""
+        self.model(change=lambda c: c.update(tie_word_embeddings=True))
+        self.fails(["inspect", self.path("model")], "lm_head.weight",
+                   "model.embed_tokens.weight", "both stored and differ",
+                   place=self.path("model", "config.json"))
+
+
+class Shards(harness.MoecTest):
+    """model.safetensors.index.json and the files that it names."""
+
+    def setUp(self):
+        super().setUp()
+        self.model = tiny.write_hf(self.path("model"))
+        os.remove(self.path("model", "model.safetensors"))
+        table = tiny.shapes(tiny.MODEL)
+        names = list(table)
+        self.where = {}
+        for number, part in enumerate((names[:9], names[9:]), 1):
+            file = f"model-{number}-of-2.safetensors"
+            header, _ = tiny.safetensors_header({n: table[n] for n in part})
+            tiny.write_safetensors(self.path("model", file), header,
+                                   (tiny.values(n, table[n]) for n in part))
+            self.where.update({n: file for n in part})
+        self.index = self.path("model", "model.safetensors.index.json")
+        self.write(self.where)
+
+    def write(self, where):
+        with open(self.index, "w") as file:
+            json.dump({"metadata": {}, "weight_map": where}, file, indent=1)
+
+    def rejects(self, *expected, place=None):
+        self.fails(["inspect", self.model], *expected,
+                   place=place or self.index)
+
+    def test_whole(self):
+        self.succeeds("inspect", self.model)
+
+    def test_shard_that_is_missing(self):
+        gone = self.path("model", "model-2-of-2.safetensors")
+        os.remove(gone)
+        self.rejects("No such file", place=gone)
+
+    def test_shard_that_is_cut_off(self):
+        short = self.path("model", "model-1-of-2.safetensors")
+        cut(short, os.path.getsize(short) - 1)
+        self.rejects("bytes", place=short)
+
+    def test_tensor_in_the_other_shard(self):
+        name = "model.norm.weight"
+        self.where[name] = "model-1-of-2.safetensors"
+        self.write(self.where)
+        self.rejects(name, "model-1-of-2.safetensors")
+
+    def test_shard_outside_the_folder(self):
+        for name in ("../model-1-of-2.safetensors", "/dev/zero", "", "."):
+            with self.subTest(name):
+                self.write({**self.where, "model.norm.weight": name})
+                self.rejects(f"'{name}'")
+
+    def test_damaged_index(self):
+        with open(self.index) as file:
+            whole = file.read()
+        for text in ("", "{", "[]", "{}", '{"weight_map": []}',
+                     '{"weight_map": {"a": 1}}', whole[:-9], whole + "}"):
+            with self.subTest(text[:30]):
+                with open(self.index, "w") as file:
+                    file.write(text)
+                self.rejects(".")
 
 
 class HuggingFaceConfig(harness.MoecTest):
@@ -129,6 +200,28 @@ class HuggingFaceConfig(harness.MoecTest):
     def test_unknown_key_that_changes_results(self):
         self.rejects(lambda c: c.update(final_logit_softcapping=30.0),
                      "final_logit_softcapping", "30")
+
+    def test_settings_of_other_families(self):
+        for key, value in (("partial_rotary_factor", 0.5), ("qk_norm", True),
+                           ("sliding_window", 8), ("logit_scale", 0.5),
+                           ("residual_multiplier", 0.22), ("alibi", True),
+                           ("attention_multiplier", 0.1),
+                           ("lm_head_bias", True), ("key_multiplier", 0.5),
+                           ("layer_types", ["sliding_attention"] * 2),
+                           ("rope_interleaved", True)):
+            with self.subTest(key):
+                self.rejects(lambda c: c.update({key: value}),
+                             "full_attention" if key == "layer_types"
+                             else "sliding window" if key == "sliding_window"
+                             else key)
+
+    def test_biases_that_no_file_has(self):
+        for key, name in (("attention_bias", "q_proj.bias"),
+                          ("mlp_bias", "gate_proj.bias")):
+            with self.subTest(key):
+                folder = tiny.write_hf(self.path("model"), change=lambda c:
+                                       c.update({key: True}))
+                self.fails(["inspect", folder], name, place=folder)
 
     def test_unknown_model_type(self):
         self.rejects(lambda c: c.update(model_type="mystery"), "mystery")
@@ -385,6 +478,12 @@ class IrText(harness.MoecTest):
     def test_nested_deeply(self):
         self.rejects(b"module @m {\n" + b"(" * 100000)
 
+    def test_shape_whose_product_overflows(self):
+        kind = b"tensor<[9223372036854775807, 9223372036854775807], f32>"
+        self.rejects(b"module @m {\n  program @p(%x: " + kind
+                     + b") -> (y: " + kind + b") {\n    return %x\n  }\n}\n",
+                     ":2:18:", "larger than")
+
     def test_other_kinds_of_files(self):
         model = tiny.write_hf(self.path("model"))
         gguf = tiny.write_gguf(self.path("m.gguf"))
@@ -422,14 +521,9 @@ class Plans(harness.MoecTest):
         path = self.plan()
         with open(path, "rb") as file:
             data = file.read()
-        # The root table's first field, by its table of offsets.
-        root = struct.unpack_from("<I", data, 0)[0]
-        fields = root - struct.unpack_from("<i", data, root)[0]
-        field = struct.unpack_from("<H", data, fields + 4)[0]
-        self.assertNotEqual(field, 0, "the plan stores no major version")
-        major = struct.unpack_from("<H", data, root + field)[0]
-        self.assertEqual(major, 1)
-        patch(path, root + field, struct.pack("<H", 7))
+        field = tiny.plan_place(data, 0)
+        self.assertEqual(struct.unpack_from("<H", data, field)[0], 1)
+        patch(path, field, struct.pack("<H", 7))
         self.rejects("version 7", "version 1")
 
     def test_code_with_a_wrong_hash(self):
@@ -439,7 +533,33 @@ class Plans(harness.MoecTest):
         code = data.find(b"BC\xc0\xde")
         self.assertGreater(code, 0, "the plan holds no bitcode")
         patch(path, code + 64, bytes([data[code + 64] ^ 1]))
-        self.rejects("SHA-256", "expects", "found")
+        self.rejects("is damaged", "expects the SHA-256", "found")
+        # A hand that changed the plan's digest too.
+        with open(path, "rb") as file:
+            data = file.read()
+        patch(path, 0, tiny.sealed_plan(data))
+        self.rejects("code ", "expects the SHA-256", "found", "the code was")
+
+    def test_launch_list_that_was_changed(self):
+        """In bounds, and yet not what was written: kernels would write to
+        other places, or too much."""
+        path = self.plan()
+        with open(path, "rb") as file:
+            whole = file.read()
+        program = (8, [0], 6, [0])  # variants[0].programs[0]
+        launches = tiny.plan_place(whole, *program, 4)
+        launches += struct.unpack_from("<I", whole, launches)[0]
+        count = struct.unpack_from("<I", whole, launches)[0]
+        extent = tiny.plan_place(whole, *program, 4, [0], 2, [0], 0, [0], 0)
+        for place, form, value in ((launches, "<I", count - 1),
+                                   (extent, "<q", 2)):
+            with self.subTest(place=place):
+                self.assertNotEqual(struct.unpack_from(form, whole, place)[0],
+                                    value)
+                with open(path, "wb") as file:
+                    file.write(whole)
+                patch(path, place, struct.pack(form, value))
+                self.rejects("is damaged", "expects the SHA-256", "found")
 
     def test_truncated(self):
         path = self.plan()

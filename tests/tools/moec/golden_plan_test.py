@@ -87,7 +87,8 @@ def make(folder):
             data = file.read()
         source = os.path.dirname(work).encode()
         with open(plan, "wb") as file:
-            file.write(data.replace(source, b"/" * len(source)))
+            file.write(tiny.sealed_plan(data.replace(source,
+                                                     b"/" * len(source))))
         run(*evaluate("plan.moep", "logits.npy"))
         logits = read_logits(os.path.join(work, "logits.npy"))
         answers = {"ids": json.loads(run(*generate("plan.moep"), "--json"))["ids"],

@@ -139,7 +139,7 @@ class Pack(harness.MoecTest):
         self.assertEqual([v["name"] for v in report["packed"]["variants"]],
                          ["cpu-x86-avx2", "cpu-generic"])
         plan = self.json("inspect", self.path("p.moep"))["plan"]
-        self.assertEqual(plan["version"], "1.1")
+        self.assertEqual(plan["version"], "1.2")
         for variant in plan["variants"]:
             isPacked = variant["name"] in ("cpu-x86-avx2", "cpu-generic")
             self.assertEqual(variant["packed_bytes"],
@@ -315,6 +315,42 @@ class BadFile(harness.MoecTest):
         self.succeeds("generate", self.plan, "--prompt-ids", IDS)
         self.refused("at byte 4096", "expects bytes with the SHA-256",
                      "compile again", flags=["--verify"])
+
+    def started(self):
+        """A long run that has mapped the weights."""
+        long = tiny.write_hf(self.path("long"),
+                             dict(tiny.MODEL, context=8192))
+        self.succeeds("compile", long, "-o", self.plan, "--pack", "--target",
+                      "native")
+        process = self.start("generate", self.plan, "--prompt-ids", IDS,
+                             "--max-tokens", 4000, "--ignore-eos", "--json")
+
+        def is_mapped():
+            if process.poll() is not None:
+                return True
+            with open(f"/proc/{process.pid}/maps") as file:
+                return self.weights in file.read()
+        self.wait_until(is_mapped)
+        self.assertIsNone(process.poll(), "ended before its weights changed")
+        return process
+
+    def test_cut_off_while_mapped(self):
+        process = self.started()
+        os.truncate(self.weights, 4096)
+        code, stderr = self.finish(process)
+        self.assertEqual(code, 1, stderr)
+        self.assertRegex(stderr, f"^{self.weights}: error: .*expect.* bytes, "
+                         r"found 4096")
+
+    def test_replaced_while_mapped(self):
+        process = self.started()
+        with open(self.path("other"), "wb") as file:
+            file.write(bytes(4096))
+        os.rename(self.weights, self.path("kept"))
+        os.rename(self.path("other"), self.weights)
+        code, stderr = self.finish(process)
+        self.assertEqual(code, 0, stderr)
+        self.refused("is no file of packed weights")
 
     def test_of_another_plan(self):
         other = tiny.write_hf(self.path("other"),

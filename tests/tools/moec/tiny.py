@@ -5,6 +5,7 @@ form lead to values that depend on the name alone.
 """
 
 import array
+import hashlib
 import json
 import os
 import random
@@ -219,6 +220,32 @@ def gguf_name(name):
         return GGUF_NAMES[stem] + ".weight"
     _, _, layer, rest = stem.split(".", 3)
     return f"blk.{layer}.{GGUF_NAMES[rest]}.weight"
+
+
+def plan_place(data, *path):
+    """Where a field of a plan lies. `path` goes on from the root table: the
+    number of a field (runtime/schema/plan.fbs), then that of an entry or of a
+    field of the table there. A vector begins with its length."""
+    def follow(at):
+        return at + struct.unpack_from("<I", data, at)[0]
+
+    at = 0
+    for step in path:
+        at = follow(at)
+        if isinstance(step, list):  # An entry of a vector.
+            at += 4 + 4 * step[0]
+            continue
+        offsets = at - struct.unpack_from("<i", data, at)[0]
+        at += struct.unpack_from("<H", data, offsets + 4 + 2 * step)[0]
+    return at
+
+
+def sealed_plan(data):
+    """A plan that was changed, with the digest of what it now says."""
+    field = plan_place(data, 12)
+    digest = field + struct.unpack_from("<I", data, field)[0] + 4
+    before, after = data[:digest], data[digest + 32:]
+    return before + hashlib.sha256(before + bytes(32) + after).digest() + after
 
 
 def write_gguf(path, model=None, change=None, record=None):
