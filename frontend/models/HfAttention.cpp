@@ -20,6 +20,11 @@ llvm::Error HfReader::readLatents() {
   MOEC_ASSIGN(config.valueDim, require("v_head_dim", 1 << 20));
   config.headDim = plain + config.rope.dims;
   config.rope.interleaved = true;
+  MOEC_ASSIGN(bool isInterleaved, boolean("rope_interleave", true));
+  if (!isInterleaved)
+    return settings.errorAt("rope_interleave")
+           << "expected rotary pairs side by side in a '" << family->modelType
+           << "' model, found 'rope_interleave' false";
   keys.headDim = "qk_rope_head_dim";
   // What the class derives from these.
   for (llvm::StringRef key : {"head_dim", "qk_head_dim"})

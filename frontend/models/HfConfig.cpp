@@ -116,6 +116,18 @@ llvm::Expected<double> HfReader::positive(llvm::StringRef key,
   return value;
 }
 
+/// A setting of which a family supports one value.
+llvm::Error HfReader::expectString(llvm::StringRef key,
+                                   llvm::StringRef wanted) {
+  known.insert(key);
+  MOEC_ASSIGN(std::optional<std::string> value, settings.string(key));
+  if (value && *value != wanted)
+    return settings.errorAt(key)
+           << "expected '" << key << "' to be '" << wanted << "' in a '"
+           << family->modelType << "' model, found '" << *value << "'";
+  return llvm::Error::success();
+}
+
 llvm::Error HfReader::readActivation() {
   config.gatedFfn = !isOneOf({ModelFamily::nemotron, ModelFamily::starcoder2});
   bool isGemma = isOneOf({ModelFamily::gemma, ModelFamily::gemma2});
@@ -161,6 +173,8 @@ llvm::Error HfReader::readNorms() {
   case ModelFamily::starcoder2:
     keys.normEps = "norm_epsilon";
     config.norm = NormKind::layer;
+    MOEC_TRY(expectString("norm_type", "layer_norm"));
+    MOEC_TRY(expectString("mlp_type", "default"));
     break;
   default:
     break;

@@ -39,6 +39,7 @@ private:
   llvm::Error readActivation();
   llvm::Error readActivation(llvm::StringRef key, llvm::StringRef byDefault);
   llvm::Error readNorms();
+  llvm::Error expectString(llvm::StringRef key, llvm::StringRef wanted);
   llvm::Error readScales();
   llvm::Error readTokens();
   llvm::Error checkOtherKeys();

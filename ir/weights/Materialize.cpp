@@ -152,9 +152,10 @@ llvm::Expected<Numbers> Materializer::take(const Expr &expr) {
   bool wide = tensor.element == ElementType::i64;
   MOEC_ASSIGN(llvm::ArrayRef<uint8_t> bytes,
               reader.bytes(*source.file, tensor));
+  Location place = Location::inFile(source.file->path);
   if (bytes.size() != count * (wide ? 8 : 4))
-    return error() << "'" << tensor.key << "' has " << bytes.size()
-                   << " bytes, expected " << count << " integers";
+    return error(place) << "'" << tensor.key << "' has " << bytes.size()
+                        << " bytes, expected " << count << " integers";
   std::vector<uint64_t> slices;
   std::vector<bool> seen(attrs.permutation ? view.extent : 0);
   uint64_t last = attrs.start + expr.type.dim(attrs.axis).constant();
@@ -163,11 +164,11 @@ llvm::Expected<Numbers> Materializer::take(const Expr &expr) {
         wide ? llvm::support::endian::read64le(bytes.data() + 8 * i)
              : int32_t(llvm::support::endian::read32le(bytes.data() + 4 * i));
     if (index < 0 || uint64_t(index) >= view.extent)
-      return error() << "'" << tensor.key << "' names slice " << index
-                     << ", but the axis has " << view.extent;
+      return error(place) << "'" << tensor.key << "' names slice " << index
+                          << ", but the axis has " << view.extent;
     if (attrs.permutation && seen[index])
-      return error() << "'" << tensor.key << "' names slice " << index
-                     << " twice, expected a permutation";
+      return error(place) << "'" << tensor.key << "' names slice " << index
+                          << " twice, expected a permutation";
     if (attrs.permutation)
       seen[index] = true;
     if (i >= uint64_t(attrs.start) && i < last)

@@ -236,6 +236,13 @@ TEST(Families, Starcoder2) {
   EXPECT_THAT(config.windows, ElementsAre(16, 16));
   EXPECT_EQ(opened.values("layers.1.ffn.up.bias"),
             rows(model, "model.layers.1.mlp.c_fc.bias", 0, 24));
+  model.set("norm_type", "\"layer_norm\"");
+  model.set("mlp_type", "\"default\"");
+  clean(model);
+  model.set("mlp_type", "\"gated\"");
+  EXPECT_THAT(failure(model),
+              HasSubstr("expected 'mlp_type' to be 'default' in "
+                        "a 'starcoder2' model, found 'gated'"));
 }
 
 TEST(Families, Qwen2Moe) {
@@ -375,6 +382,10 @@ TEST(Families, DeepseekV2) {
     std::vector<float> third = rows(model, latents, 7 + 2, 7 + 3);
     EXPECT_TRUE(std::equal(third.begin(), third.end(), turned.begin() + 16));
     EXPECT_FALSE(config.rope.interleaved);
+    model.set("rope_interleave", "true");
+    clean(model);
+    model.set("rope_interleave", "false");
+    EXPECT_THAT(failure(model), HasSubstr("found 'rope_interleave' false"));
   }
 }
 

@@ -227,6 +227,24 @@ TEST(ModelConfig, SettingsThatChangeResultsAreErrors) {
   EXPECT_THAT(failureWith("architectures", "[\"LlamaModel\"]"),
               HasSubstr("expected the architecture 'LlamaForCausalLM'"));
 
+  // What other families mean by these, this one would ignore.
+  for (auto [key, value] :
+       {std::pair("attn_logit_softcapping", "50.0"),
+        std::pair("key_multiplier", "0.5"), std::pair("lm_head_bias", "true"),
+        std::pair("logit_scale", "0.0625"), std::pair("mlp_multipliers", "[1]"),
+        std::pair("qk_norm", "true"), std::pair("quantization", "{}"),
+        std::pair("residual_multiplier", "0.22"),
+        std::pair("rope_interleaved", "true"), std::pair("rope_ratio", "2"),
+        std::pair("scale_emb", "12"), std::pair("swiglu_limit", "7.0"),
+        std::pair("use_post_norm", "true")})
+    EXPECT_THAT(failureWith(key, value),
+                HasSubstr(std::string("the setting '") + key +
+                          "' changes results and is not supported, found "));
+  for (llvm::StringRef key : {"key_multiplier", "logit_scale", "rope_ratio",
+                              "residual_multiplier", "scale_emb"})
+    EXPECT_EQ(failureWith(key, "1.0"), "(no error)");
+  EXPECT_EQ(failureWith("rope_interleaved", "false"), "(no error)");
+
   TinyModel mistral;
   mistral.makeLlama("mistral", "MistralForCausalLM");
   mistral.set("attention_bias", "true");
