@@ -18,6 +18,10 @@ if(MOEC_SANITIZE)
     -fno-omit-frame-pointer)
   target_link_options(moec_options INTERFACE -fsanitize=${MOEC_SANITIZE})
 endif()
+if(MOEC_FUZZ)
+  # libFuzzer is guided by what the libraries cover, not by its target alone.
+  target_compile_options(moec_options INTERFACE -fsanitize=fuzzer-no-link)
+endif()
 
 # LLVM's ADT and Support, linked statically so that neither the binary nor the
 # runtime needs libLLVM; further components by name: moec_llvm(core bitwriter).
