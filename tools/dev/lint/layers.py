@@ -34,7 +34,7 @@ LAYERS = {
     "codegen/cpu": SUPPORT + ["codegen/emit", "runtime/schema"],
     "codegen/cuda": SUPPORT + ["codegen/emit", "runtime/schema"],
     "codegen/package": IR + ["codegen", "runtime/schema"],
-    "runtime/schema": [],
+    "runtime/schema": SUPPORT,
     "runtime/hal": SUPPORT + ["runtime/schema"],
     "runtime/text": SUPPORT + ["runtime/schema"],
     "runtime/cpu": SUPPORT + ["runtime/hal", "runtime/schema"],
