@@ -250,7 +250,7 @@ void Compiled::runSplit(ArrayRef<const Array *> buffers,
 
 void test::expectClose(const Array &got, ArrayRef<double> exact,
                        ArrayRef<double> typed, Tolerance tolerance,
-                       const std::string &what) {
+                       const std::string &what, Errors *measured) {
   ASSERT_EQ(got.size(), exact.size()) << what;
   ASSERT_EQ(got.size(), typed.size()) << what;
   double typedError = 0, error = 0;
@@ -267,6 +267,8 @@ void test::expectClose(const Array &got, ArrayRef<double> exact,
       worst = index;
     }
   }
+  if (measured)
+    *measured = {error, typedError};
   EXPECT_LE(error, tolerance.c * typedError + tolerance.floor)
       << what << ": element " << worst << " is " << got.get(worst)
       << ", exactly " << exact[worst] << "; typed error " << typedError;

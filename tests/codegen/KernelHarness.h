@@ -88,9 +88,13 @@ struct Tolerance {
   double c;
   double floor;
 };
+/// `measured`, if given, gets the two errors.
+struct Errors {
+  double error = 0, typed = 0;
+};
 void expectClose(const Array &got, llvm::ArrayRef<double> exact,
                  llvm::ArrayRef<double> typed, Tolerance tolerance,
-                 const std::string &what);
+                 const std::string &what, Errors *measured = nullptr);
 
 /// Rounds to an element type and back.
 double roundTo(ElementType element, double value);

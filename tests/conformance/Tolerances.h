@@ -3,11 +3,13 @@
 // The conformance table. A kernel's error against the meaning in f64 is at most
 // c times the error of a computation that rounds every result to f32, and the
 // last to the element type, plus a floor. Rows hold for every element type and
-// every variant that tests/codegen runs (generic, AVX2, AVX-512, AVX512-BF16,
-// AMX): an element type's rounding is in the typed error already, and variants
-// differ in order and fusion only, which c allows for.
+// every variant (generic, AVX2, AVX-512, AVX512-BF16, AMX): an element type's
+// rounding is in the typed error already, and variants differ in order and
+// fusion only, which c allows for. ConformanceTest compares each kernel with
+// the interpreter and prints the errors; the tests of tests/codegen have
+// references of their own, for more shapes and corners.
 //
-//   kernel       element types                      tested in
+//   kernel       element types                      corners tested in
 //   rowwise      f32, bf16, f16                     RowwiseTest
 //   gemm         f32, bf16 by f32, bf16, f16, q8_0  GemmTest
 //   ragged gemm  the same, gathered, gated          GemmTest
@@ -17,6 +19,9 @@
 //   dispatch     exact: integers                    RoutingTest
 //   combine      f32, bf16, f16                     RoutingTest
 //   gate heads   f32, bf16, f16                     GateHeadsTest
+//
+// Exclusion: generic code has f16 in weights and operands of row-wise kernels
+// alone, since the base of x86-64 converts none.
 //
 //===----------------------------------------------------------------------===//
 #pragma once
