@@ -43,6 +43,8 @@ using kernel::AttentionSpec;
 static constexpr int64_t kTokensPerTile = 8;
 /// One softmax step covers so many positions, or one cache block if larger.
 static constexpr int64_t kChunk = 128;
+/// How many positions ahead of its loads a single token asks for keys.
+static constexpr int64_t kAhead = 64;
 
 namespace {
 
@@ -322,8 +324,24 @@ void AttentionEmitter::emitChunk(ArrayRef<Value *> arguments) {
   };
   Value *begin = b.CreateUDiv(unionBegin, blockSize);
   Value *end = e.ceilDiv(unionEnd, spec.blockSize);
+  // A single token waits for memory, and blocks are too short and scattered for
+  // a processor to foresee. The chunk's values come meanwhile.
+  auto prefetch = [&](unsigned buffer, Value *number) {
+    Value *from = cacheOf(buffer, number);
+    e.loop(e.index(0), e.index(buffer == 1 ? keyBytes : valueBytes), 64,
+           [&](Value *byte) {
+             e.prefetch(e.offset(from, byte), Emitter::Cache::L2);
+           });
+  };
+  Value *isSingle = b.CreateICmpEQ(count, e.index(1));
+  Value *lastBlock = b.CreateUDiv(b.CreateSub(last, base), blockSize);
   // Scores of slots that a row does not see are made and not used.
   e.loop(begin, end, 1, [&](Value *number) {
+    e.ifThen(isSingle, [&] {
+      int64_t ahead = divideCeil(uint64_t(kAhead), uint64_t(spec.blockSize));
+      prefetch(1, e.min(e.add(number, ahead), lastBlock));
+      prefetch(2, number);
+    });
     Value *slot = e.mul(number, spec.blockSize);
     scores->call(rows, rowAt(qOffset, zero, qStride), cacheOf(1, number),
                  e.element(rowAt(scoresOffset, zero, scoresStride), slot, 4),

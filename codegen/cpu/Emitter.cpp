@@ -302,6 +302,12 @@ Value *Emitter::loadIndex(Value *base, Value *number) {
   return b.CreateSExt(load(i32, element(base, number, 4)), i64);
 }
 
+void Emitter::prefetch(Value *address, Cache to) {
+  b.CreateIntrinsic(
+      Intrinsic::prefetch, {ptr},
+      {address, b.getInt32(0), b.getInt32(unsigned(to)), b.getInt32(1)});
+}
+
 void Emitter::copyBytes(Value *to, Value *from, int64_t bytes) {
   // Wide copies first, then what is left by halves; no call to memcpy.
   int64_t done = 0;

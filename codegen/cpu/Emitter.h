@@ -85,6 +85,9 @@ public:
   /// An i32 at `base[number]`, sign-extended to i64.
   Value *loadIndex(Value *base, Value *number);
   void copyBytes(Value *to, Value *from, int64_t bytes);
+  /// Asks for a cache line, to L1 or to L2.
+  enum class Cache { L2 = 2, L1 = 3 };
+  void prefetch(Value *address, Cache to);
 
   // Vectors. `mask` (or null) limits a load or store to some lanes; masked
   // lanes load as zero.

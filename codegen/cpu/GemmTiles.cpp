@@ -107,15 +107,11 @@ Values GemmCore::tileSteps(unsigned rows, unsigned slabs, Value *a, Value *w,
   bool converts =
       inner == Inner::Q8 || inner == Inner::Bf16 || inner == Inner::F16;
   bool ahead = rows == 1 && slabs > 1 && converts;
-  // To L1 (locality 3) or L2 (2).
-  auto prefetchLine = [&](Value *at, int locality) {
-    b.CreateIntrinsic(Intrinsic::prefetch, {e.ptr},
-                      {at, b.getInt32(0), b.getInt32(locality), b.getInt32(1)});
-  };
   auto prefetch = [&](Value *from, int64_t bytes) {
     for (unsigned slab = 0; slab < slabs; ++slab)
       for (int64_t line = 0; line < bytes; line += 64)
-        prefetchLine(e.offset(from, slab * slabBytes + kPrefetch + line), 3);
+        e.prefetch(e.offset(from, slab * slabBytes + kPrefetch + line),
+                   Emitter::Cache::L1);
   };
   // A block of 32: scales, then 32 rows of int8, each scaled in registers.
   auto blockOf32 = [&](Value *aStep, Value *wStep, ArrayRef<Value *> before) {
@@ -173,7 +169,8 @@ Values GemmCore::tileSteps(unsigned rows, unsigned slabs, Value *a, Value *w,
                   if (ahead)
                     prefetch(wStep, unroll * slabStepBytes);
                   if (rows > 1)
-                    prefetchLine(e.element(next, number, kPrefetchPerStep), 2);
+                    e.prefetch(e.element(next, number, kPrefetchPerStep),
+                               Emitter::Cache::L2);
                   for (int64_t u = 0; u < unroll; ++u)
                     step(e.offset(aStep, u * aStepBytes),
                          e.offset(wStep, u * slabStepBytes), sums);
