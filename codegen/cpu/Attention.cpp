@@ -19,6 +19,8 @@
 // a row's bits depend on its sequence only. Slots it does not see are never
 // read as values, so what they hold does not matter.
 //
+// Long because: these are the steps of one kernel, and share its scratch.
+//
 //===----------------------------------------------------------------------===//
 
 #include "codegen/cpu/Emitter.h"

@@ -42,6 +42,7 @@ public:
     addresses.clear();
     for (DevicePtr address : request.buffers)
       addresses.push_back(hostAddress(address));
+    pool.expect(hostAddress(request.soon), request.soonBytes);
     pool.parallelFor(request.tasks,
                      [&](unsigned thread, int64_t begin, int64_t end) {
                        kernel.function(addresses.data(), request.extents.data(),
@@ -166,7 +167,7 @@ CpuDevice::loadWeight(const WeightLayout &layout,
       weights.empty() ? std::nullopt : packedBytes(layout, weights[0].shape);
   if (!bytes)
     return error() << "a weight's packed size exceeds 64 bits";
-  MOEC_ASSIGN(std::unique_ptr<Buffer> buffer, allocateCpuBuffer(*bytes));
+  MOEC_ASSIGN(std::unique_ptr<Buffer> buffer, weightMemory.allocate(*bytes));
   MOEC_TRY(packWeight(
       layout, weights,
       {static_cast<uint8_t *>(hostAddress(buffer->address())), size_t(*bytes)},

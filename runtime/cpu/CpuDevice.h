@@ -1,6 +1,7 @@
 //===- CpuDevice.h - this machine's processors as a device ----------------===//
 #pragma once
 
+#include "runtime/cpu/CpuMemory.h"
 #include "runtime/cpu/ObjectCache.h"
 #include "runtime/hal/Device.h"
 
@@ -62,6 +63,7 @@ private:
   CpuOptions options;
   ObjectCache cache;
   std::unique_ptr<ThreadPool> pool;
+  CpuMemoryPool weightMemory;
   CodeStatistics statistics;
 };
 

@@ -14,6 +14,9 @@
 
 using namespace moec::runtime;
 
+/// Of what is expected a thread asks for so much: a part of its L2.
+static constexpr uint64_t kExpected = 256 << 10;
+
 static void pauseThread() {
 #if defined(__x86_64__)
   __builtin_ia32_pause();
@@ -79,6 +82,28 @@ ThreadPool::~ThreadPool() {
     worker.join();
 }
 
+void ThreadPool::expect(const void *memory, uint64_t bytes) {
+  expected.store(static_cast<const uint8_t *>(memory),
+                 std::memory_order_relaxed);
+  expectedBytes.store(bytes, std::memory_order_relaxed);
+}
+
+/// One round of waiting: some lines of what is expected, if any are left.
+void ThreadPool::waitAMoment(unsigned thread, Progress &progress) {
+  // Prefetching never faults, so it does not matter if the two are of
+  // different calls.
+  const uint8_t *memory = expected.load(std::memory_order_relaxed);
+  uint64_t part = expectedBytes.load(std::memory_order_relaxed) / threads();
+  if (progress.memory != memory)
+    progress = {memory, 0};
+  if (progress.bytes >= std::min(part, kExpected)) {
+    pauseThread();
+    return;
+  }
+  for (unsigned line = 0; line < 4; ++line, progress.bytes += 64)
+    __builtin_prefetch(memory + part * thread + progress.bytes, 0, 2);
+}
+
 void ThreadPool::wakeWorkers() {
   // Sequentially consistent with `sleepers` in `work`: either the worker sees
   // the new signal before it sleeps, or it is counted here.
@@ -121,7 +146,7 @@ void ThreadPool::run(int64_t count, Body function, void *argument) {
 
   for (unsigned i = 0; ended.load(std::memory_order_acquire) != count; ++i) {
     if (i < spins) {
-      pauseThread();
+      waitAMoment(0, callersProgress);
       continue;
     }
     callerSleeps.store(1);
@@ -168,10 +193,11 @@ void ThreadPool::runShare(unsigned thread, unsigned owner) {
 
 void ThreadPool::work(unsigned thread) {
   uint32_t seen = 0;
+  Progress progress;
   while (!stopping.load()) {
     uint32_t now = signal.load(std::memory_order_acquire);
     for (unsigned i = 0; now == seen && i < spins; ++i) {
-      pauseThread();
+      waitAMoment(thread, progress);
       now = signal.load(std::memory_order_acquire);
     }
     if (now == seen) {

@@ -59,7 +59,17 @@ public:
         const_cast<void *>(static_cast<const void *>(&callable)));
   }
 
+  /// Memory that a job to come reads, a part for each thread in order. Threads
+  /// that wait bring the beginnings of their parts into their caches.
+  void expect(const void *memory, uint64_t bytes);
+
 private:
+  /// How far a thread has come with what is expected.
+  struct Progress {
+    const uint8_t *memory = nullptr;
+    uint64_t bytes = 0;
+  };
+  void waitAMoment(unsigned thread, Progress &progress);
   void work(unsigned thread);
   void runClaims(unsigned thread);
   void runShare(unsigned thread, unsigned owner);
@@ -73,6 +83,10 @@ private:
   std::atomic<Body> body{nullptr};
   std::atomic<void *> context{nullptr};
   std::atomic<int64_t> tasks{0};
+
+  std::atomic<const uint8_t *> expected{nullptr};
+  std::atomic<uint64_t> expectedBytes{0};
+  Progress callersProgress;
 
   struct alignas(64) Share {
     /// Job number (upper half) and next task (lower half).

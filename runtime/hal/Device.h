@@ -67,6 +67,10 @@ struct LaunchRequest {
   llvm::ArrayRef<DevicePtr> buffers;
   llvm::ArrayRef<int64_t> extents;
   int64_t tasks = 0;
+  /// The weight that the next launch with one reads, from its beginning to its
+  /// end: a hint, none where `soonBytes` is 0.
+  DevicePtr soon{};
+  uint64_t soonBytes = 0;
 };
 
 /// Work in order. Calls may return before the work is done; host memory that

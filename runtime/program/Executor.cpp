@@ -2,9 +2,11 @@
 
 #include "ir/support/Diagnostic.h"
 #include "runtime/program/Polynomial.h"
+#include "runtime/program/WeightsToCome.h"
 #include "runtime/schema/plan_generated.h"
 #include "llvm/ADT/MapVector.h"
 #include "llvm/ADT/STLExtras.h"
+#include "llvm/Support/MathExtras.h"
 
 #include <chrono>
 #include <cmath>
@@ -23,6 +25,9 @@ struct Executor::BoundLaunch {
   // Ranges of Binding::addresses and Binding::extents.
   unsigned firstBuffer, buffers;
   unsigned firstExtent, extents;
+  /// What the next launch with a weight reads; see LaunchRequest.
+  DevicePtr soon{};
+  uint64_t soonBytes = 0;
 };
 
 /// A program at certain symbol values.
@@ -70,6 +75,7 @@ Executor::create(std::shared_ptr<const LoadedPlan> loaded,
              << "expects a value in [0, " << plan.symbolMaxima()[i] << "], got "
              << value;
   Device &device = executor->shared->device();
+  uint64_t stateEnd = 0;
   for (unsigned i = 0; i < countOf(plan->states()); ++i) {
     const plan::State &state = *plan->states()->Get(i);
     std::string object = "state '" + state.name()->str() + "'";
@@ -77,11 +83,20 @@ Executor::create(std::shared_ptr<const LoadedPlan> loaded,
     if (!bytes)
       return error(plan.at(object)) << "has a size that is negative or "
                                        "exceeds 63 bits";
-    llvm::Expected<std::unique_ptr<Buffer>> buffer = device.allocate(*bytes);
-    if (!buffer)
-      return withNote(buffer.takeError(), plan.at(object), "is to be made");
-    executor->states.push_back(std::move(*buffer));
+    std::optional<uint64_t> end = checkedAdd(stateEnd, *bytes);
+    if (!end || *end > uint64_t(INT64_MAX))
+      return error(plan.at(object))
+             << "has a size that, with the states before it, exceeds 63 bits";
+    executor->states.push_back({DevicePtr(stateEnd), *bytes});
+    stateEnd = llvm::alignTo(*end, 256);
   }
+  llvm::Expected<std::unique_ptr<Buffer>> memory = device.allocate(stateEnd);
+  if (!memory)
+    return withNote(memory.takeError(), plan.at(""), "has states to be made");
+  executor->stateMemory = std::move(*memory);
+  for (State &state : executor->states)
+    state.address =
+        advance(executor->stateMemory->address(), uint64_t(state.address));
   MOEC_ASSIGN(executor->stream, device.createStream());
   executor->staging.resize(countOf(plan->signatures()));
   for (unsigned i = 0; i < executor->staging.size(); ++i) {
@@ -219,13 +234,13 @@ llvm::Error Executor::fillBinding(Binding &binding, const RunRequest &request) {
     case plan::BufferKind::state:
       // States were sized once; kernels rely on the size that a run states.
       if (bytesOf(*plan()->states()->Get(buffer.index())->type(), symbols) !=
-          states[buffer.index()]->bytes())
+          states[buffer.index()].bytes)
         return error(plan().at(object + ", buffer " + std::to_string(i)))
                << "is state '"
                << plan()->states()->Get(buffer.index())->name()->str()
                << "', which was made for other symbol values";
-      base = states[buffer.index()]->address();
-      available = states[buffer.index()]->bytes();
+      base = states[buffer.index()].address;
+      available = states[buffer.index()].bytes;
       break;
     case plan::BufferKind::weight:
       base = shared->weights()[buffer.index()]->address();
@@ -255,6 +270,8 @@ llvm::Error Executor::fillBinding(Binding &binding, const RunRequest &request) {
     binding.bufferBytes.push_back(ranged ? uint64_t(bytes) : available);
   }
 
+  std::vector<std::optional<unsigned>> toCome =
+      weightsToCome(plan(), shared->variant(), *program);
   for (unsigned i = 0; i < countOf(program->launches()); ++i) {
     const plan::Launch &launch = *program->launches()->Get(i);
     MOEC_TRY(checkOverlaps(plan(), *program, i, symbols));
@@ -274,6 +291,10 @@ llvm::Error Executor::fillBinding(Binding &binding, const RunRequest &request) {
       binding.addresses.push_back(binding.buffers[launch.buffers()->Get(b)]);
     for (unsigned e = 0; e < bound.extents; ++e)
       binding.extents.push_back(evaluate(launch.extents()->Get(e), symbols));
+    if (std::optional<unsigned> next = toCome[i]) {
+      bound.soon = binding.buffers[*next];
+      bound.soonBytes = binding.bufferBytes[*next];
+    }
     binding.launches.push_back(bound);
   }
   return llvm::Error::success();
@@ -345,6 +366,8 @@ llvm::Error Executor::launchAll(Binding &binding) {
                           .slice(bound.firstBuffer, bound.buffers);
     request.extents = llvm::ArrayRef<int64_t>(binding.extents)
                           .slice(bound.firstExtent, bound.extents);
+    request.soon = bound.soon;
+    request.soonBytes = bound.soonBytes;
     if (!profileTable && !checkNan) {
       MOEC_TRY(stream->launch(shared->executable(), request));
       continue;
@@ -419,21 +442,21 @@ llvm::Error Executor::findNan(const Binding &binding, unsigned index) {
 
 uint64_t Executor::stateBytes() const {
   uint64_t total = 0;
-  for (const std::unique_ptr<Buffer> &state : states)
-    total += state->bytes();
+  for (const State &state : states)
+    total += state.bytes;
   return total;
 }
 
 llvm::Error Executor::readState(unsigned state,
                                 llvm::MutableArrayRef<uint8_t> out) {
-  assert(state < states.size() && out.size() == states[state]->bytes());
-  MOEC_TRY(stream->copyToHost(out, states[state]->address()));
+  assert(state < states.size() && out.size() == states[state].bytes);
+  MOEC_TRY(stream->copyToHost(out, states[state].address));
   return stream->synchronize();
 }
 
 llvm::Error Executor::zeroState(unsigned state) {
   assert(state < states.size());
-  MOEC_TRY(stream->fillZero(states[state]->address(), states[state]->bytes()));
+  MOEC_TRY(stream->fillZero(states[state].address, states[state].bytes));
   return stream->synchronize();
 }
 

@@ -109,7 +109,7 @@ public:
 
   llvm::Error readState(unsigned state, llvm::MutableArrayRef<uint8_t> out);
   llvm::Error zeroState(unsigned state);
-  uint64_t stateSize(unsigned state) const { return states[state]->bytes(); }
+  uint64_t stateSize(unsigned state) const { return states[state].bytes; }
 
   /// Measures each launch; the list is cleared by switching it on.
   void setProfile(bool on);
@@ -132,7 +132,13 @@ private:
   std::shared_ptr<const LoadedPlan> shared;
   std::unique_ptr<Stream> stream;
   std::vector<int64_t> stateSymbols;
-  std::vector<std::unique_ptr<Buffer>> states;
+  struct State {
+    DevicePtr address{};
+    uint64_t bytes = 0;
+  };
+  std::vector<State> states;
+  /// All states together, since a layer's is small for a page table.
+  std::unique_ptr<Buffer> stateMemory;
   std::unique_ptr<Buffer> arena;
   /// Staging for inputs and outputs, by signature, then inputs, then outputs.
   std::vector<std::vector<std::unique_ptr<Buffer>>> staging;

@@ -65,6 +65,21 @@ TEST(ThreadPool, WakesSleepers) {
   }
 }
 
+TEST(ThreadPool, LeavesAloneWhatIsExpected) {
+  ThreadPool pool(2);
+  std::vector<uint8_t> bytes(3 << 20, 7);
+  for (uint64_t expected : {uint64_t(0), uint64_t(1), uint64_t(bytes.size())}) {
+    pool.expect(bytes.data(), expected);
+    expectEachOnce(pool, 1);
+    expectEachOnce(pool, 100);
+  }
+  // Only a hint: what is not there harms nobody.
+  pool.expect(nullptr, uint64_t(1) << 40);
+  for (int job = 0; job < 100; ++job)
+    expectEachOnce(pool, 3);
+  EXPECT_EQ(bytes, std::vector<uint8_t>(3 << 20, 7));
+}
+
 TEST(ThreadPool, UsesAllThreads) {
   // Two tasks that wait for each other end only if two threads run them.
   ThreadPool pool(2);
