@@ -1,0 +1,81 @@
+// A Hugging Face folder: its settings, shards and their index, and the files
+// beside a tokenizer. A line `---- NAME` begins each file of the input.
+
+#include "frontend/hf/HfDirectory.h"
+#include "frontend/models/ModelConfig.h"
+#include "frontend/models/WeightMap.h"
+#include "frontend/tokenizer/ImportTokenizer.h"
+#include "tests/fuzz/TokenizerFuzz.h"
+#include "llvm/ADT/STLExtras.h"
+#include "llvm/Support/FileSystem.h"
+
+#include <fstream>
+#include <string>
+#include <vector>
+
+using namespace moec;
+
+static constexpr llvm::StringLiteral kNames[] = {
+    "a.safetensors",           "b.safetensors",
+    "chat_template.jinja",     "config.json",
+    "generation_config.json",  "merges.txt",
+    "model.safetensors",       "model.safetensors.index.json",
+    "special_tokens_map.json", "tokenizer.json",
+    "tokenizer_config.json",   "vocab.json",
+};
+
+namespace {
+/// Of this process, removed at its end.
+struct Folder {
+  Folder() {
+    llvm::SmallString<128> made;
+    if (llvm::sys::fs::createUniqueDirectory("moec-fuzz", made))
+      std::abort();
+    path = made.str().str();
+  }
+  ~Folder() { (void)llvm::sys::fs::remove_directories(path); }
+  std::string path;
+};
+} // namespace
+
+static void readModel(const std::string &path) {
+  auto checkpoint = openHfDirectory(path);
+  if (!checkpoint) {
+    (void)toText(checkpoint.takeError());
+    return;
+  }
+  auto result = readModelConfig(*checkpoint);
+  if (!result) {
+    (void)toText(result.takeError());
+    return;
+  }
+  auto map =
+      WeightMap::create(*checkpoint, result->config, RotaryLayout::halfSplit);
+  if (!map) {
+    (void)toText(map.takeError());
+    return;
+  }
+  for (const WeightEntry &entry : map->entries())
+    if (map->readF32(*checkpoint, entry).size() != *elementCount(entry.shape))
+      std::abort();
+}
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
+  static const Folder folder;
+  llvm::SmallVector<llvm::StringRef> parts;
+  asText(bytes, size).split(parts, "---- ");
+  std::vector<std::string> written;
+  for (llvm::StringRef part : parts) {
+    auto [name, contents] = part.split('\n');
+    if (!llvm::is_contained(kNames, name))
+      continue;
+    written.push_back(folder.path + "/" + name.str());
+    std::ofstream file(written.back(), std::ios::binary);
+    file.write(contents.data(), std::streamsize(contents.size()));
+  }
+  readModel(folder.path);
+  useTokenizer(importTokenizer(folder.path));
+  for (const std::string &path : written)
+    (void)llvm::sys::fs::remove(path);
+  return 0;
+}
