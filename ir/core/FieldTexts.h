@@ -1,5 +1,4 @@
-//===- FieldTexts.h - the fields of attributes as text
-//---------------------===//
+//===- FieldTexts.h - the fields of attributes as text --------------------===//
 #pragma once
 
 #include "ir/core/Attribute.h"

@@ -1,6 +1,5 @@
 #include "ir/support/Hash.h"
 
-#include "ir/support/MappedFile.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/bit.h"
 #include "llvm/Support/Endian.h"
@@ -196,14 +195,6 @@ Digest moec::sha256(llvm::ArrayRef<uint8_t> bytes) {
 
 Digest moec::sha256(llvm::StringRef text) {
   return sha256(llvm::arrayRefFromStringRef(text));
-}
-
-llvm::Expected<Digest> moec::hashFile(llvm::StringRef path,
-                                      ProgressFn progress) {
-  auto file = MappedFile::open(path);
-  if (!file)
-    return file.takeError();
-  return (*file)->digest(progress);
 }
 
 std::string moec::toHex(llvm::ArrayRef<uint8_t> bytes) {

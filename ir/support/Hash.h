@@ -1,4 +1,4 @@
-//===- Hash.h - SHA-256 of bytes and files --------------------------------===//
+//===- Hash.h - SHA-256 of bytes ------------------------------------------===//
 #pragma once
 
 #include "llvm/ADT/ArrayRef.h"
@@ -43,10 +43,6 @@ Digest sha256(llvm::StringRef text);
 
 /// Called with bytes done and bytes in all.
 using ProgressFn = llvm::function_ref<void(uint64_t, uint64_t)>;
-
-/// The digest of a file, read in pieces; polls for interruption.
-llvm::Expected<Digest> hashFile(llvm::StringRef path,
-                                ProgressFn progress = nullptr);
 
 /// Lower-case hexadecimal.
 std::string toHex(llvm::ArrayRef<uint8_t> bytes);

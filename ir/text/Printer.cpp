@@ -309,11 +309,6 @@ std::string moec::printModule(const Module &module,
   return text;
 }
 
-void moec::printProgram(const Program &program, llvm::raw_ostream &os,
-                        const PrintOptions &options) {
-  Printer(os, options).print(program, 0);
-}
-
 std::string moec::printOp(const Operation &op) {
   std::string text;
   llvm::raw_string_ostream os(text);

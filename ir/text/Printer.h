@@ -17,7 +17,6 @@ namespace moec {
 
 class Module;
 class Operation;
-class Program;
 
 struct PrintOptions {
   /// Print `loc(...)` where a location is known.
@@ -33,10 +32,6 @@ struct PrintOptions {
 void printModule(const Module &module, llvm::raw_ostream &os,
                  const PrintOptions &options = {});
 std::string printModule(const Module &module, const PrintOptions &options = {});
-
-/// One program, as it stands in its module.
-void printProgram(const Program &program, llvm::raw_ostream &os,
-                  const PrintOptions &options = {});
 
 /// One op alone, for messages: values without a name get numbers of their own.
 std::string printOp(const Operation &op);

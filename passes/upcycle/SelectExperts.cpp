@@ -1,5 +1,4 @@
-//===- SelectExperts.cpp - other experts run, with the same weights
-//--------===//
+//===- SelectExperts.cpp - other experts run, with the same weights -------===//
 //
 // Before:  moe.route %l {k = 32, select = all}
 // After:   moe.route %l {k = 32, select = threshold, threshold = 0.48,
