@@ -2,6 +2,7 @@
 
 #include "frontend/gguf/GgufHeader.h"
 #include "ir/support/Diagnostic.h"
+#include "ir/support/Numbers.h"
 #include "llvm/ADT/StringExtras.h"
 
 #include <limits>
@@ -169,7 +170,8 @@ public:
             !(number >= double(std::numeric_limits<T>::min()) &&
               number <= double(std::numeric_limits<T>::max())))
           return error(values.locationOf(entry))
-                 << "expected 32-bit integers, found " << number;
+                 << "expected 32-bit integers, found "
+                 << formatDouble(double(number));
         out.push_back(T(number));
       }
       return llvm::Error::success();

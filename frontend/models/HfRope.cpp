@@ -1,6 +1,7 @@
 //===- HfRope.cpp - rotary embedding in config.json -----------------------===//
 #include "frontend/models/HfKeys.h"
 #include "frontend/models/HfReader.h"
+#include "ir/support/Numbers.h"
 #include "llvm/ADT/STLExtras.h"
 
 #include <algorithm>
@@ -143,7 +144,8 @@ llvm::Error HfReader::readRopeScaling(llvm::StringRef key) {
              << "expected '" << name << "' in '" << key << "', found none";
     if (!(*value > 0))
       return settings.errorAt(prefix + name.str())
-             << "expected '" << name << "' to be positive, found " << *value;
+             << "expected '" << name << "' to be positive, found "
+             << formatDouble(*value);
     return *value;
   };
   for (const JsonMember &member : scaling.members)
@@ -203,7 +205,8 @@ llvm::Error HfReader::readRopeScaling(llvm::StringRef key) {
     if (rope.highFactor <= rope.lowFactor)
       return settings.errorAt(prefix + "high_freq_factor")
              << "expected 'high_freq_factor' above 'low_freq_factor', found "
-             << rope.highFactor << " and " << rope.lowFactor;
+             << formatDouble(rope.highFactor) << " and "
+             << formatDouble(rope.lowFactor);
     return llvm::Error::success();
   }
   return settings.errorAt(typeKey)

@@ -1,6 +1,7 @@
 #include "frontend/models/ModelConfig.h"
 
 #include "frontend/models/ConfigReaders.h"
+#include "ir/support/Numbers.h"
 #include "llvm/Support/ErrorHandling.h"
 
 #include <algorithm>
@@ -155,10 +156,11 @@ static llvm::Error checkShape(const Config &settings, const ModelConfig &config,
   if (!(config.normEps > 0 && config.normEps < 1))
     return settings.errorAt(keys.normEps)
            << "expected the norm's epsilon between 0 and 1, found "
-           << config.normEps;
+           << formatDouble(config.normEps);
   if (!(config.rope.theta > 0 && std::isfinite(config.rope.theta)))
     return settings.errorAt(keys.ropeTheta)
-           << "expected a positive rope theta, found " << config.rope.theta;
+           << "expected a positive rope theta, found "
+           << formatDouble(config.rope.theta);
   if (config.position == PositionKind::rotary)
     for (double frequency : config.rope.frequencies())
       if (!(std::abs(frequency) <= std::numeric_limits<float>::max()))

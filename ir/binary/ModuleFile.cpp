@@ -4,12 +4,12 @@
 #include "ir/core/Module.h"
 #include "ir/support/AtomicFile.h"
 #include "ir/support/Diagnostic.h"
+#include "ir/support/WholeFile.h"
 #include "ir/text/Lexer.h"
 #include "ir/text/Parser.h"
 #include "ir/text/Printer.h"
 #include "ir/verify/Verifier.h"
 #include "llvm/Support/FileSystem.h"
-#include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/Path.h"
 #include "llvm/Support/raw_ostream.h"
 
@@ -60,13 +60,9 @@ static std::string folderOf(llvm::StringRef path) {
 }
 
 llvm::Expected<std::unique_ptr<Module>> moec::loadModule(llvm::StringRef path) {
-  auto buffer = llvm::MemoryBuffer::getFileOrSTDIN(path);
-  if (!buffer)
-    return error(Location::inFile(path.str()))
-           << "cannot read: " << buffer.getError().message();
-  MOEC_ASSIGN(
-      std::unique_ptr<Module> module,
-      readModule((*buffer)->getBuffer(), path == "-" ? "<stdin>" : path));
+  MOEC_ASSIGN(std::string bytes, readWholeFile(path));
+  MOEC_ASSIGN(std::unique_ptr<Module> module,
+              readModule(bytes, path == "-" ? "<stdin>" : path));
   module->baseFolder = folderOf(path == "-" ? "stdin" : path);
   return std::move(module);
 }

@@ -6,24 +6,7 @@
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/raw_ostream.h"
 
-#include <charconv>
-#include <cmath>
-
 using namespace moec;
-
-std::string moec::formatDouble(double value) {
-  if (std::isnan(value))
-    return "nan";
-  if (std::isinf(value))
-    return value > 0 ? "inf" : "-inf";
-  char buffer[40];
-  auto end = std::to_chars(buffer, buffer + sizeof(buffer), value).ptr;
-  std::string text(buffer, end);
-  // A double is told from an integer by its looks.
-  if (text.find_first_of(".e") == std::string::npos)
-    text += ".0";
-  return text;
-}
 
 std::string moec::quote(llvm::StringRef text) {
   std::string result = "\"";

@@ -2,6 +2,7 @@
 
 #include "ir/core/Module.h"
 #include "ir/ops/Verify.h"
+#include "ir/support/Numbers.h"
 
 using namespace moec;
 using namespace moec::verify;

@@ -1,6 +1,7 @@
 #include "ir/ops/TensorOps.h"
 
 #include "ir/ops/Verify.h"
+#include "ir/support/Numbers.h"
 
 using namespace moec;
 using namespace moec::verify;

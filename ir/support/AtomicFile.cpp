@@ -55,18 +55,42 @@ static void syncParent(const std::string &path) {
   ::close(descriptor);
 }
 
+/// What a link points to, which is written, not the link: /dev/stdout is one. A
+/// link may point to what is not there yet.
+static std::string withoutLinks(llvm::StringRef target) {
+  std::string name = target.str();
+  llvm::SmallString<256> real;
+  // As many as the system follows.
+  for (unsigned links = 0; links < 40; ++links) {
+    if (!llvm::sys::fs::is_symlink_file(name))
+      return name;
+    if (!llvm::sys::fs::real_path(name, real))
+      return real.str().str();
+    char text[4096];
+    ssize_t size = ::readlink(name.c_str(), text, sizeof(text));
+    struct stat status;
+    // Links to pipes say a name that is none.
+    if (size <= 0 || !::stat(name.c_str(), &status))
+      return name;
+    llvm::SmallString<256> next(llvm::StringRef(text, size_t(size)));
+    if (llvm::sys::path::is_relative(next)) {
+      next = llvm::sys::path::parent_path(name);
+      llvm::sys::path::append(next, llvm::StringRef(text, size_t(size)));
+    }
+    name = next.str().str();
+  }
+  return name;
+}
+
 llvm::Expected<AtomicFile> AtomicFile::create(llvm::StringRef target,
                                               Uncommitted mode) {
   AtomicFile file;
-  file.targetPath = target.str();
+  file.targetPath = withoutLinks(target);
   file.mode = mode;
   struct stat status;
-  // What a link points to is replaced, not the link: /dev/stdout is one.
-  llvm::SmallString<256> real;
-  if (llvm::sys::fs::is_symlink_file(target) &&
-      !llvm::sys::fs::real_path(target, real))
-    file.targetPath = real.str().str();
   bool exists = !::stat(file.targetPath.c_str(), &status);
+  if (!exists && errno == ELOOP)
+    return systemError(file.targetPath, "create the file", ELOOP);
   if (exists && S_ISDIR(status.st_mode))
     return error(Location::inFile(file.targetPath))
            << "cannot write the file: a directory has this name";
@@ -78,6 +102,10 @@ llvm::Expected<AtomicFile> AtomicFile::create(llvm::StringRef target,
       return systemError(file.targetPath, "open for writing", errno);
     return std::move(file);
   }
+  // The file is replaced, for which its own permissions do not count; whoever
+  // took them away meant something.
+  if (exists && ::access(file.targetPath.c_str(), W_OK))
+    return systemError(file.targetPath, "replace the file", errno);
   file.temporaryPath = temporaryName(file.targetPath, mode);
   int flags = O_RDWR | O_CREAT | O_CLOEXEC;
   if (mode == Uncommitted::remove)
@@ -88,6 +116,9 @@ llvm::Expected<AtomicFile> AtomicFile::create(llvm::StringRef target,
     file.temporaryPath.clear();
     return systemError(file.targetPath, "create the file", number);
   }
+  // The new file is as private as the old one.
+  if (exists)
+    (void)::fchmod(file.descriptor, status.st_mode & 0777);
   if (mode == Uncommitted::remove) {
     file.temporarySlot = addTemporary(file.temporaryPath);
   } else if (::flock(file.descriptor, LOCK_EX | LOCK_NB)) {

@@ -2,6 +2,7 @@
 
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/ConvertUTF.h"
+#include "llvm/Support/JSON.h"
 
 #include <algorithm>
 
@@ -35,4 +36,8 @@ std::string moec::escapeControls(llvm::StringRef text) {
     text = text.drop_front(std::max<size_t>(size, 1));
   }
   return result;
+}
+
+std::string moec::toUtf8(llvm::StringRef text) {
+  return llvm::json::isUTF8(text) ? text.str() : llvm::json::fixUTF8(text);
 }

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <fcntl.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 using namespace moec;
@@ -65,10 +66,39 @@ void moec::deleteTemporaries() {
       removeFlatDirectory(slots[i].path.data());
 }
 
-/// Only async-signal-safe calls here.
+/// Lets SIGALRM come after so many microseconds; never, for 0.
+static void setAlarm(suseconds_t microseconds) {
+  itimerval once = {};
+  once.it_value.tv_usec = microseconds;
+  ::setitimer(ITIMER_REAL, &once, nullptr);
+}
+
+/// How long work may take to end in order.
+static constexpr suseconds_t kPatience = 800'000;
+
+/// Whether somebody is ending the process already.
+static constinit std::atomic<bool> ending = false;
+
+[[noreturn]] static void endNow() {
+  deleteTemporaries();
+  static constexpr char kWord[] = "interrupted\n";
+  [[maybe_unused]] ssize_t told =
+      ::write(STDERR_FILENO, kWord, sizeof(kWord) - 1);
+  ::_exit(130);
+}
+
+/// Only async-signal-safe calls here, and in what this calls.
 static void onSignal(int number) {
   int savedErrno = errno;
+  if (number == SIGALRM) {
+    // Back to whom this interrupts, if that is who ends it.
+    if (!ending.exchange(true))
+      endNow();
+    errno = savedErrno;
+    return;
+  }
   if (!stopRequested.exchange(true)) {
+    setAlarm(kPatience);
     errno = savedErrno;
     return;
   }
@@ -77,13 +107,25 @@ static void onSignal(int number) {
   std::raise(number);
 }
 
+void moec::endInterrupted() {
+  if (!ending.exchange(true))
+    endNow();
+  for (;;) // Another thread's handler is at it.
+    ::pause();
+}
+
 void moec::installInterruptHandler() {
   struct sigaction action = {};
   action.sa_handler = onSignal;
   sigemptyset(&action.sa_mask);
   action.sa_flags = SA_RESTART;
+  ::sigaction(SIGALRM, &action, nullptr);
   ::sigaction(SIGINT, &action, nullptr);
   ::sigaction(SIGTERM, &action, nullptr);
+  // `nohup` ignores it.
+  struct sigaction old = {};
+  if (!::sigaction(SIGHUP, nullptr, &old) && old.sa_handler != SIG_IGN)
+    ::sigaction(SIGHUP, &action, nullptr);
 }
 
 bool moec::interruptRequested() {
@@ -96,7 +138,11 @@ llvm::Error moec::checkInterrupt() {
   return llvm::Error::success();
 }
 
-void moec::setInterruptRequested(bool requested) { stopRequested = requested; }
+void moec::setInterruptRequested(bool requested) {
+  stopRequested = requested;
+  if (!requested)
+    setAlarm(0);
+}
 
 bool moec::isInterrupted(const llvm::Error &err) {
   return err.isA<Interrupted>();

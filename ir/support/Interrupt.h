@@ -14,15 +14,20 @@ public:
   std::error_code convertToErrorCode() const override;
 };
 
-/// From now on SIGINT and SIGTERM set a flag that long loops poll; a second
-/// one removes temporary files and ends the process at once.
+/// From now on SIGINT, SIGTERM and SIGHUP set a flag that long loops poll.
+/// Where that has not ended the process within a second, it ends as by
+/// `endInterrupted`; a second signal ends it at once.
 void installInterruptHandler();
+
+/// Says that the user broke off, removes temporary files, and ends the process
+/// with code 130.
+[[noreturn]] void endInterrupted();
 
 /// Whether the user asked to stop. Cheap; for any thread.
 bool interruptRequested();
 /// An Interrupted error if the user asked to stop.
 llvm::Error checkInterrupt();
-/// Sets or clears the flag as a signal would (for tests and servers).
+/// Sets the flag, or clears it and forgets the signal (for tests and servers).
 void setInterruptRequested(bool requested);
 
 /// Whether `err` is, or contains, an Interrupted error.

@@ -1,6 +1,7 @@
 #include "ir/support/SafetensorsWriter.h"
 
 #include "ir/support/Diagnostic.h"
+#include "ir/support/Escape.h"
 #include "ir/support/Json.h"
 #include "ir/support/MappedFile.h"
 #include "ir/support/Parallel.h"
@@ -45,7 +46,7 @@ encodeHeader(llvm::ArrayRef<SafetensorsLayout> tensors,
     if (!metadata.empty())
       out.attributeObject("__metadata__", [&] {
         for (const auto &[key, value] : metadata)
-          out.attribute(key, value);
+          out.attribute(toUtf8(key), toUtf8(value));
       });
     uint64_t begin = 0;
     for (const SafetensorsShard::Tensor &member : members) {
@@ -82,6 +83,8 @@ moec::layoutSafetensors(llvm::ArrayRef<SafetensorsLayout> tensors,
     Location loc = Location::ofObject("tensor '" + tensor.name + "'");
     if (!names.insert(tensor.name).second)
       return error(loc) << "two tensors of the output have this name";
+    if (!llvm::json::isUTF8(tensor.name))
+      return error(loc) << "the name is no UTF-8, which safetensors wants";
     if (!safetensorsTypeName(tensor.type))
       return error(loc) << "safetensors cannot store elements of type "
                         << elementTypeName(tensor.type);

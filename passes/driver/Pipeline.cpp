@@ -98,7 +98,13 @@ llvm::Error PipelineParser::parseOptions(Pass &pass) {
   TokenStream tokens(text, place, at);
   NoAttrs none;
   Attributes *options = pass.optionFields();
-  MOEC_TRY(parseAttributes(tokens, options ? *options : none));
+  if (llvm::Error err = parseAttributes(tokens, options ? *options : none))
+    return llvm::handleErrors(
+        std::move(err), [&](std::unique_ptr<Diagnostic> diag) -> llvm::Error {
+          // What was blanked is shown all the same.
+          diag->sourceLine = text;
+          return llvm::Error(std::move(diag));
+        });
   at = tokens.peek().column - 1;
   return llvm::Error::success();
 }

@@ -1,9 +1,9 @@
 #include "runtime/text/Sampler.h"
 
 #include "ir/support/Diagnostic.h"
+#include "ir/support/Numbers.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/bit.h"
-#include "llvm/Support/Format.h"
 
 #include <algorithm>
 #include <array>
@@ -54,18 +54,18 @@ llvm::Expected<Sampler> Sampler::create(const SamplerOptions &options) {
   // Negated, so that NaN fails too.
   if (!(options.temperature >= 0 && std::isfinite(options.temperature)))
     return fail("temperature") << "a number of at least 0, got "
-                               << llvm::format("%g", options.temperature);
+                               << formatDouble(options.temperature);
   if (!(options.topP > 0 && options.topP <= 1))
     return fail("top-p") << "a number in (0, 1], got "
-                         << llvm::format("%g", options.topP);
+                         << formatDouble(options.topP);
   if (!(options.minP >= 0 && options.minP <= 1))
     return fail("min-p") << "a number in [0, 1], got "
-                         << llvm::format("%g", options.minP);
+                         << formatDouble(options.minP);
   if (!(options.repetitionPenalty > 0 &&
         std::isfinite(options.repetitionPenalty)))
     return fail("repetition penalty")
            << "a number above 0, got "
-           << llvm::format("%g", options.repetitionPenalty);
+           << formatDouble(options.repetitionPenalty);
   return Sampler(options);
 }
 

@@ -2,6 +2,7 @@
 
 #include "ir/kernel/KernelOps.h"
 #include "ir/ops/MoeBlock.h"
+#include "ir/support/Escape.h"
 #include "ir/text/Printer.h"
 #include "ir/weights/Materialize.h"
 #include "passes/analysis/Flops.h"
@@ -230,7 +231,7 @@ llvm::json::Value moec::toJson(const ModelSummary &summary) {
   llvm::json::Array layers;
   for (const LayerSummary &layer : summary.layerList) {
     llvm::json::Object object{{"layer", layer.layer},
-                              {"weights", layer.provenance},
+                              {"weights", toUtf8(layer.provenance)},
                               {"experts", layer.experts}};
     llvm::json::Object from;
     for (const MatrixOrigins &matrix : layer.origins)
@@ -238,12 +239,12 @@ llvm::json::Value moec::toJson(const ModelSummary &summary) {
     object["from"] = std::move(from);
     if (layer.experts) {
       object["top_k"] = layer.topk;
-      object["router"] = layer.router;
+      object["router"] = toUtf8(layer.router);
     }
     layers.push_back(std::move(object));
   }
-  return llvm::json::Object{{"name", summary.name},
-                            {"architecture", summary.architecture},
+  return llvm::json::Object{{"name", toUtf8(summary.name)},
+                            {"architecture", toUtf8(summary.architecture)},
                             {"layers", summary.layers},
                             {"hidden", summary.hidden},
                             {"context", summary.context},
@@ -271,20 +272,20 @@ static llvm::json::Array describeOps(const Block &block,
   for (const Operation &op : block.ops()) {
     llvm::json::Array operands, results;
     for (Value operand : op.operands())
-      operands.push_back(nameOf(operand));
+      operands.push_back(toUtf8(nameOf(operand)));
     for (Value result : op.results()) {
       names[result] = "%" + std::to_string(next++);
-      results.push_back(llvm::json::Object{{"name", names[result]},
-                                           {"type", textOf(result.type())}});
+      results.push_back(llvm::json::Object{
+          {"name", names[result]}, {"type", toUtf8(textOf(result.type()))}});
     }
     llvm::json::Object object{{"op", op.mnemonic()},
                               {"operands", std::move(operands)},
                               {"results", std::move(results)}};
     std::string attrs = op.attrs().str();
     if (!attrs.empty())
-      object["attributes"] = attrs;
+      object["attributes"] = toUtf8(attrs);
     if (op.loc().isKnown())
-      object["location"] = op.loc().str();
+      object["location"] = toUtf8(op.loc().str());
     if (const Block *body = op.body()) {
       for (unsigned i = 0; i < body->numArguments(); ++i)
         names[body->argument(i)] = nameOf(op.operand(i));
@@ -298,27 +299,28 @@ static llvm::json::Array describeOps(const Block &block,
 llvm::json::Value moec::describeModule(const Module &module) {
   llvm::json::Array dims, files, weights, states, programs;
   for (auto &dim : module.dims()) {
-    llvm::json::Object object{{"name", dim->name()}};
+    llvm::json::Object object{{"name", toUtf8(dim->name())}};
     if (dim->isRagged())
-      object["bound"] = textOf(dim->bound());
+      object["bound"] = toUtf8(textOf(dim->bound()));
     else
       object["maximum"] = dim->maximum();
     dims.push_back(std::move(object));
   }
   for (auto &file : module.files())
-    files.push_back(llvm::json::Object{{"name", file->name},
-                                       {"path", file->path},
+    files.push_back(llvm::json::Object{{"name", toUtf8(file->name)},
+                                       {"path", toUtf8(file->path)},
                                        {"bytes", file->bytes},
-                                       {"sha256", file->sha256}});
+                                       {"sha256", toUtf8(file->sha256)}});
   for (auto &weight : module.weights())
-    weights.push_back(llvm::json::Object{{"name", weight->name},
-                                         {"type", textOf(weight->type())},
-                                         {"from", provenance(*weight)}});
+    weights.push_back(
+        llvm::json::Object{{"name", toUtf8(weight->name)},
+                           {"type", toUtf8(textOf(weight->type()))},
+                           {"from", toUtf8(provenance(*weight))}});
   for (auto &state : module.states())
     states.push_back(llvm::json::Object{
-        {"name", state->name},
+        {"name", toUtf8(state->name)},
         {"kind", enumNames(state->kind)[unsigned(state->kind)]},
-        {"type", textOf(state->type)}});
+        {"type", toUtf8(textOf(state->type))}});
   for (auto &program : module.programs()) {
     llvm::DenseMap<Value, std::string> names;
     unsigned next = 0;
@@ -327,19 +329,20 @@ llvm::json::Value moec::describeModule(const Module &module) {
     for (unsigned i = 0; i < body.numArguments(); ++i) {
       Value argument = body.argument(i);
       names[argument] = "%" + argument.hint();
-      arguments.push_back(llvm::json::Object{
-          {"name", argument.hint()}, {"type", textOf(argument.type())}});
+      arguments.push_back(
+          llvm::json::Object{{"name", toUtf8(argument.hint())},
+                             {"type", toUtf8(textOf(argument.type()))}});
     }
     programs.push_back(
-        llvm::json::Object{{"name", program->name},
+        llvm::json::Object{{"name", toUtf8(program->name)},
                            {"arguments", std::move(arguments)},
                            {"ops", describeOps(body, names, next)}});
   }
   llvm::json::Object known;
   for (auto &[key, value] : module.facts)
-    known[key] = value;
+    known[toUtf8(key)] = toUtf8(value);
   return llvm::json::Object{
-      {"name", module.name()},          {"facts", std::move(known)},
+      {"name", toUtf8(module.name())},  {"facts", std::move(known)},
       {"dims", std::move(dims)},        {"files", std::move(files)},
       {"weights", std::move(weights)},  {"states", std::move(states)},
       {"programs", std::move(programs)}};

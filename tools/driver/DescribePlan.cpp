@@ -1,5 +1,6 @@
 #include "tools/driver/DescribePlan.h"
 
+#include "ir/support/Escape.h"
 #include "ir/support/Hash.h"
 #include "runtime/program/PackedWeights.h"
 #include "runtime/program/Plan.h"
@@ -77,17 +78,19 @@ std::string moec::weightsOf(const PlanSummary::Variant &variant) {
 llvm::json::Value moec::toJson(const PlanSummary &summary) {
   llvm::json::Array variants, files;
   for (const PlanSummary::Variant &variant : summary.variants)
-    variants.push_back(
-        llvm::json::Object{{"name", variant.name},
-                           {"weight_bytes", variant.weightBytes},
-                           {"packed_bytes", variant.packedBytes},
-                           {"weight_files", llvm::json::Array(variant.files)}});
+    variants.push_back(llvm::json::Object{
+        {"name", toUtf8(variant.name)},
+        {"weight_bytes", variant.weightBytes},
+        {"packed_bytes", variant.packedBytes},
+        {"weight_files",
+         llvm::json::Array(llvm::map_range(variant.files, toUtf8))}});
   for (const PlanSummary::WeightFile &file : summary.files)
-    files.push_back(llvm::json::Object{
-        {"file", file.name}, {"bytes", file.bytes}, {"id", file.id}});
+    files.push_back(llvm::json::Object{{"file", toUtf8(file.name)},
+                                       {"bytes", file.bytes},
+                                       {"id", toUtf8(file.id)}});
   return llvm::json::Object{{"version", std::to_string(summary.major) + "." +
                                             std::to_string(summary.minor)},
-                            {"producer", summary.producer},
+                            {"producer", toUtf8(summary.producer)},
                             {"variants", std::move(variants)},
                             {"weight_files", std::move(files)}};
 }

@@ -189,7 +189,8 @@ moec::addDonors(Module &base, const DonorOptions &options,
     own += file->sha256;
   known.emplace_back("the base model", own);
   for (auto [index, path] : llvm::enumerate(options.paths)) {
-    MOEC_ASSIGN(AnyModel model, openAnyModel(path, options.tokenizer));
+    MOEC_ASSIGN(AnyModel model,
+                openAnyModel(path, options.tokenizer, options.longContext));
     if (!model.module || model.plan)
       return error(Location::inFile(path))
              << "is a plan; name the model it came from";

@@ -9,6 +9,8 @@ struct DonorOptions {
   std::vector<std::string> paths;
   /// For donors that bring no tokenizer; may be empty.
   std::string tokenizer;
+  /// As for `openAnyModel`.
+  bool longContext = false;
   /// What is no FFN stays as the base model has it, instead of an average.
   bool keepRest = false;
 };

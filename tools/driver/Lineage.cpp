@@ -1,5 +1,6 @@
 #include "tools/driver/Lineage.h"
 
+#include "ir/support/Hash.h"
 #include "llvm/ADT/SmallString.h"
 #include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/Path.h"
@@ -27,4 +28,17 @@ std::string moec::licenceOf(llvm::StringRef modelPath) {
       return line.trim(" \t\r\"'").str();
   }
   return "";
+}
+
+std::string moec::sourceDigest(llvm::ArrayRef<std::string> digests) {
+  if (digests.size() == 1)
+    return digests[0];
+  std::string lines;
+  for (const std::string &digest : digests)
+    lines += digest + "\n";
+  return toHex(sha256(llvm::StringRef(lines)));
+}
+
+std::string moec::lastPart(llvm::StringRef path) {
+  return llvm::sys::path::filename(path.rtrim('/')).str();
 }

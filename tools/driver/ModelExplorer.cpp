@@ -7,6 +7,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "ir/support/Escape.h"
 #include "tools/driver/Align.h"
 #include "tools/driver/Describe.h"
 #include "llvm/ADT/DenseMap.h"
@@ -19,8 +20,9 @@ template <typename T> static std::string textOf(const T &printable) {
   return text;
 }
 
-static llvm::json::Object attribute(llvm::StringRef key, std::string value) {
-  return llvm::json::Object{{"key", key.str()}, {"value", std::move(value)}};
+static llvm::json::Object attribute(llvm::StringRef key,
+                                    llvm::StringRef value) {
+  return llvm::json::Object{{"key", toUtf8(key)}, {"value", toUtf8(value)}};
 }
 
 /// `layers/3/moe` of `model.layers.3.moe`; `model` parts that say nothing more
@@ -58,7 +60,7 @@ private:
   };
   Port portOf(Value value, const std::string &space);
   void addOp(const Operation &op);
-  llvm::json::Object node(std::string id, llvm::StringRef label,
+  llvm::json::Object node(llvm::StringRef id, llvm::StringRef label,
                           llvm::StringRef space);
   static llvm::json::Object output(unsigned index, const TensorType &type,
                                    llvm::StringRef tag);
@@ -70,18 +72,18 @@ private:
 };
 } // namespace
 
-llvm::json::Object GraphWriter::node(std::string id, llvm::StringRef label,
+llvm::json::Object GraphWriter::node(llvm::StringRef id, llvm::StringRef label,
                                      llvm::StringRef space) {
-  return llvm::json::Object{{"id", std::move(id)},
-                            {"label", label.str()},
-                            {"namespace", space.str()}};
+  return llvm::json::Object{{"id", toUtf8(id)},
+                            {"label", toUtf8(label)},
+                            {"namespace", toUtf8(space)}};
 }
 
 llvm::json::Object GraphWriter::output(unsigned index, const TensorType &type,
                                        llvm::StringRef tag) {
   return llvm::json::Object{
       {"id", std::to_string(index)},
-      {"attrs", llvm::json::Array{attribute("__tensor_tag", tag.str()),
+      {"attrs", llvm::json::Array{attribute("__tensor_tag", tag),
                                   attribute("tensor_shape", textOf(type))}}};
 }
 
@@ -108,7 +110,7 @@ void GraphWriter::addOp(const Operation &op) {
   for (unsigned i = 0; i < op.numOperands(); ++i) {
     Port from = portOf(op.operand(i), space);
     edges.push_back(
-        llvm::json::Object{{"sourceNodeId", from.node},
+        llvm::json::Object{{"sourceNodeId", toUtf8(from.node)},
                            {"sourceNodeOutputId", from.output},
                            {"targetNodeInputId", std::to_string(i)}});
   }
@@ -148,13 +150,14 @@ llvm::json::Object GraphWriter::run() {
   }
   for (const Operation &op : body.ops())
     addOp(op);
-  return llvm::json::Object{{"id", program.name}, {"nodes", std::move(nodes)}};
+  return llvm::json::Object{{"id", toUtf8(program.name)},
+                            {"nodes", std::move(nodes)}};
 }
 
 llvm::json::Value moec::modelExplorerGraphs(const Module &module) {
   llvm::json::Array graphs;
   for (auto &program : module.programs())
     graphs.push_back(GraphWriter(*program).run());
-  return llvm::json::Object{{"label", module.name()},
+  return llvm::json::Object{{"label", toUtf8(module.name())},
                             {"graphs", std::move(graphs)}};
 }

@@ -1,5 +1,6 @@
 //===- ModuleDiffText.cpp - a diff as text and as JSON --------------------===//
 
+#include "ir/support/Escape.h"
 #include "tools/driver/Align.h"
 #include "tools/driver/Describe.h"
 #include "tools/driver/ExprText.h"
@@ -29,12 +30,12 @@ static llvm::json::Value number(double value) {
 static llvm::json::Array fieldsJson(llvm::ArrayRef<FieldChange> fields) {
   llvm::json::Array list;
   for (const FieldChange &field : fields) {
-    llvm::json::Object object{{"name", field.name},
+    llvm::json::Object object{{"name", toUtf8(field.name)},
                               {"change", changeName(field.kind())}};
     if (!field.before.empty())
-      object["before"] = field.before;
+      object["before"] = toUtf8(field.before);
     if (!field.after.empty())
-      object["after"] = field.after;
+      object["after"] = toUtf8(field.after);
     list.push_back(std::move(object));
   }
   return list;
@@ -53,9 +54,9 @@ static llvm::json::Object layerJson(const LayerDiff &layer) {
       continue;
     llvm::json::Object object{{"change", changeName(op.change)},
                               {"op", op.op().mnemonic()},
-                              {"text", opSummary(op.op())}};
+                              {"text", toUtf8(opSummary(op.op()))}};
     if (op.op().loc().isKnown())
-      object["location"] = op.op().loc().str();
+      object["location"] = toUtf8(op.op().loc().str());
     if (!op.fields.empty())
       object["fields"] = fieldsJson(op.fields);
     ops.push_back(std::move(object));
@@ -65,18 +66,19 @@ static llvm::json::Object layerJson(const LayerDiff &layer) {
   if (layer.layer >= 0)
     object["layer"] = layer.layer;
   if (!layer.rewrite.empty())
-    object["rewrite"] = layer.rewrite;
+    object["rewrite"] = toUtf8(layer.rewrite);
   return object;
 }
 
 static llvm::json::Object weightJson(const WeightDiff &weight) {
-  llvm::json::Object object{{"name", weight.name},
+  llvm::json::Object object{{"name", toUtf8(weight.name)},
                             {"change", changeName(weight.change)},
-                            {"type", textOf(weight.weight().type())}};
+                            {"type", toUtf8(textOf(weight.weight().type()))}};
   if (weight.change != Change::same) {
-    object["from"] = provenance(weight.weight());
-    object["definition"] = exprText(*weight.weight().expr);
-    object["sources"] = llvm::json::Array(sourcesOf(*weight.weight().expr));
+    object["from"] = toUtf8(provenance(weight.weight()));
+    object["definition"] = toUtf8(exprText(*weight.weight().expr));
+    object["sources"] = llvm::json::Array(
+        llvm::map_range(sourcesOf(*weight.weight().expr), toUtf8));
   }
   if (!weight.fields.empty())
     object["fields"] = fieldsJson(weight.fields);
@@ -88,7 +90,7 @@ static llvm::json::Object weightJson(const WeightDiff &weight) {
     llvm::json::Array experts;
     for (const NumberDiff &numbers : weight.experts)
       experts.push_back(numbersJson(numbers));
-    object["compared_with"] = weight.comparedWith;
+    object["compared_with"] = toUtf8(weight.comparedWith);
     object["experts"] = std::move(experts);
   }
   return object;
@@ -102,7 +104,7 @@ llvm::json::Value moec::toJson(const ModuleDiff &diff) {
       if (!layer.isSame())
         layers.push_back(layerJson(layer));
     programs.push_back(
-        llvm::json::Object{{"name", program.name},
+        llvm::json::Object{{"name", toUtf8(program.name)},
                            {"change", changeName(program.change)},
                            {"same", program.count(Change::same)},
                            {"added", program.count(Change::added)},
@@ -115,8 +117,8 @@ llvm::json::Value moec::toJson(const ModuleDiff &diff) {
       weights.push_back(weightJson(weight));
   return llvm::json::Object{
       {"equal", diff.isEmpty()},
-      {"before", diff.beforeName},
-      {"after", diff.afterName},
+      {"before", toUtf8(diff.beforeName)},
+      {"after", toUtf8(diff.afterName)},
       {"facts", fieldsJson(diff.facts)},
       {"files", fieldsJson(diff.files)},
       {"assets", fieldsJson(diff.assets)},

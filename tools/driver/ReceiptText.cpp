@@ -1,7 +1,9 @@
 //===- ReceiptText.cpp - a receipt as JSON and as tables ------------------===//
 
+#include "ir/support/Escape.h"
 #include "tools/driver/Receipt.h"
 #include "tools/driver/Table.h"
+#include "llvm/ADT/STLExtras.h"
 #include "llvm/Support/Format.h"
 
 #include <cmath>
@@ -26,7 +28,7 @@ static llvm::json::Object layerJson(const LayerReceipt &layer) {
                             {"load", llvm::json::Array(layer.load)}};
   llvm::json::Array matrices;
   for (const MatrixReceipt &matrix : layer.matrices) {
-    llvm::json::Object norms{{"name", matrix.name},
+    llvm::json::Object norms{{"name", toUtf8(matrix.name)},
                              {"norm_after", llvm::json::Array(matrix.after)}};
     if (matrix.before)
       norms["norm_before"] = *matrix.before;
@@ -61,13 +63,14 @@ llvm::json::Value moec::toJson(const UpcycleReceipt &receipt) {
   for (const LayerReceipt &layer : receipt.layers)
     layers.push_back(layerJson(layer));
   for (auto &[path, digest] : receipt.sources)
-    sources.push_back(llvm::json::Object{{"path", path}, {"sha256", digest}});
-  llvm::json::Object object{{"output", receipt.output},
+    sources.push_back(
+        llvm::json::Object{{"path", toUtf8(path)}, {"sha256", digest}});
+  llvm::json::Object object{{"output", toUtf8(receipt.output)},
                             {"producer", "moec " MOEC_VERSION},
                             {"policy", receipt.policy},
-                            {"options", receipt.options},
+                            {"options", toUtf8(receipt.options)},
                             {"seed", receipt.seed},
-                            {"source", receipt.source},
+                            {"source", toUtf8(receipt.source)},
                             {"source_sha256", receipt.sourceSha256},
                             {"sources", std::move(sources)},
                             {"probe_tokens", receipt.probeTokens},
@@ -79,9 +82,9 @@ llvm::json::Value moec::toJson(const UpcycleReceipt &receipt) {
   if (receipt.probeTokens)
     object["equals_dense"] = receipt.equalsDense;
   if (!receipt.notes.empty())
-    object["notes"] = llvm::json::Array(receipt.notes);
+    object["notes"] = llvm::json::Array(llvm::map_range(receipt.notes, toUtf8));
   if (!receipt.recipe.empty())
-    object["recipe"] = receipt.recipe;
+    object["recipe"] = toUtf8(receipt.recipe);
   if (!receipt.promise.exactness.empty()) {
     llvm::json::Object promise{{"exactness", receipt.promise.exactness}};
     if (receipt.promise.bound)
@@ -89,13 +92,13 @@ llvm::json::Value moec::toJson(const UpcycleReceipt &receipt) {
     if (receipt.promise.predicted)
       promise["predicted"] = *receipt.promise.predicted;
     if (!receipt.promise.condition.empty())
-      promise["condition"] = receipt.promise.condition;
+      promise["condition"] = toUtf8(receipt.promise.condition);
     object["promise"] = std::move(promise);
   }
   if (receipt.folder) {
     object["bytes"] = receipt.folder->bytes;
     object["resumed_tensors"] = receipt.folder->resumedTensors;
-    object["architecture"] = receipt.folder->architecture;
+    object["architecture"] = toUtf8(receipt.folder->architecture);
   }
   return object;
 }

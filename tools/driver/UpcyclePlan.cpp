@@ -2,6 +2,7 @@
 
 #include "ir/binary/Binary.h"
 #include "ir/ops/MoeOps.h"
+#include "ir/support/Escape.h"
 #include "ir/support/Parallel.h"
 #include "runtime/schema/Facts.h"
 #include "tools/driver/Describe.h"
@@ -210,12 +211,12 @@ moec::planUpcycling(Module &module, TensorReader &reader,
 
 llvm::json::Value moec::toJson(const UpcyclePlan &plan) {
   return llvm::json::Object{{"dry_run", true},
-                            {"output", plan.output},
+                            {"output", toUtf8(plan.output)},
                             {"element", elementTypeName(plan.element)},
                             {"tensors", plan.tensors},
                             {"parameters", plan.parameters},
                             {"active_parameters", plan.activeParameters},
-                            {"largest_tensor", plan.largestName},
+                            {"largest_tensor", toUtf8(plan.largestName)},
                             {"largest_tensor_numbers", plan.largestElements},
                             {"written_bytes", plan.writtenBytes},
                             {"read_bytes", plan.readBytes},

@@ -1,5 +1,6 @@
 #include "tools/moec/Command.h"
 
+#include "ir/support/Escape.h"
 #include "ir/support/Interrupt.h"
 #include "runtime/cpu/CpuDevice.h"
 #include "runtime/cpu/ReadBandwidth.h"
@@ -19,17 +20,18 @@ namespace cl = llvm::cl;
 static cl::SubCommand flags("bench", "speed of prefill and decode");
 static ModelFlags model(flags);
 static RunFlags runFlags(flags);
-static cl::opt<int64_t>
-    prefill("prefill", cl::init(512), cl::value_desc("count"),
+static NumberFlag<int64_t>
+    prefill("prefill", AtLeast(1), cl::init(512), cl::value_desc("count"),
             cl::desc("tokens of the prompt (512, or what the context holds)"),
             cl::sub(flags));
-static cl::opt<int64_t>
-    decode("decode", cl::init(128), cl::value_desc("count"),
+static NumberFlag<int64_t>
+    decode("decode", AtLeast(0), cl::init(128), cl::value_desc("count"),
            cl::desc("tokens to decode (128, or a quarter of the context)"),
            cl::sub(flags));
-static cl::opt<unsigned> runs("runs", cl::init(5), cl::value_desc("count"),
-                              cl::desc("measured runs after a warm-up (5)"),
-                              cl::sub(flags));
+static NumberFlag<uint32_t> runs("runs", AtLeast(1), cl::init(5),
+                                 cl::value_desc("count"),
+                                 cl::desc("measured runs after a warm-up (5)"),
+                                 cl::sub(flags));
 static cl::opt<bool> profile("profile", cl::desc("time by kernel and launch"),
                              cl::sub(flags));
 static cl::opt<bool> json("json", cl::desc("answer as JSON"), cl::sub(flags));
@@ -137,7 +139,7 @@ static llvm::json::Array
 toJson(llvm::ArrayRef<std::pair<std::string, Cost>> costs) {
   llvm::json::Array list;
   for (auto &[name, cost] : costs)
-    list.push_back(llvm::json::Object{{"name", name},
+    list.push_back(llvm::json::Object{{"name", toUtf8(name)},
                                       {"runs", cost.runs},
                                       {"seconds", cost.seconds},
                                       {"fastest_step_seconds", cost.least}});
@@ -160,12 +162,6 @@ static llvm::Error fitContext(int64_t context) {
 }
 
 static llvm::Error run() {
-  if (prefill < 1)
-    return wrongFlag(prefill, std::to_string(prefill), "1 or more");
-  if (decode < 0)
-    return wrongFlag(decode, std::to_string(decode), "0 or more");
-  if (runs < 1)
-    return wrongFlag(runs, "0", "1 or more");
   MOEC_ASSIGN(AnyModel opened, model.open());
   MOEC_ASSIGN(auto loaded, runFlags.load(std::move(opened)));
   MOEC_TRY(fitContext(loaded->context()));
@@ -224,7 +220,7 @@ static llvm::Error run() {
   uint64_t beforehand = loaded->loadedPlan()->packedBeforehandBytes();
   std::string variant = loaded->loadedPlan()->variant().name()->str();
   if (json) {
-    llvm::json::Object answer{{"variant", variant},
+    llvm::json::Object answer{{"variant", toUtf8(variant)},
                               {"threads", device.parallelism()},
                               {"prefill_tokens", prefill.getValue()},
                               {"decode_tokens", decode.getValue()},

@@ -1,16 +1,15 @@
 #include "tools/moec/Command.h"
 
-#include "ir/support/AtomicFile.h"
 #include "ir/support/Escape.h"
 #include "ir/support/Thread.h"
 #include "passes/pipeline/Registry.h"
 #include "tools/driver/DescribePlan.h"
 #include "tools/recipes/Yaml.h"
+#include "llvm/ADT/MapVector.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/Format.h"
 #include "llvm/Support/FormatVariadic.h"
-#include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/Process.h"
 #include "llvm/Support/WithColor.h"
 
@@ -34,8 +33,15 @@ ModelFlags::ModelFlags(cl::SubCommand &command)
                            "before longrope, in place of those for shorter"),
                   cl::sub(command)) {}
 
-llvm::Expected<AnyModel> ModelFlags::open() const {
+llvm::Expected<AnyModel> ModelFlags::open(const Outputs &outputs) const {
+  if (path.empty())
+    return llvm::make_error<UsageError>("expects MODEL, found an empty name");
+  Outputs all = outputs;
+  all.reads.push_back(tokenizer);
+  MOEC_TRY(all.check(path));
   MOEC_ASSIGN(AnyModel model, openAnyModel(path, tokenizer, longContext));
+  if (model.module)
+    MOEC_TRY(all.checkSources(*model.module));
   for (const std::string &warning : model.warnings)
     warn(warning);
   return std::move(model);
@@ -197,6 +203,25 @@ void moec::warn(const llvm::Twine &message) {
   llvm::errs() << escapeControls(message.str()) << "\n";
 }
 
+void moec::warnOf(llvm::ArrayRef<Remark> remarks) {
+  llvm::MapVector<llvm::StringRef, std::pair<const Remark *, size_t>> once;
+  for (const Remark &remark : remarks) {
+    // Told with their digests when donors are opened.
+    if (llvm::StringRef(remark.reason).starts_with("has equal donors"))
+      continue;
+    auto &[first, count] = once[remark.reason];
+    if (!count++)
+      first = &remark;
+  }
+  for (auto &[reason, seen] : once) {
+    std::string text = seen.first->loc.str();
+    text += (text.empty() ? "'" : ": '") + seen.first->op + "' " + reason.str();
+    if (seen.second > 1)
+      text += " (and " + std::to_string(seen.second - 1) + " more)";
+    warn(text);
+  }
+}
+
 static double now() {
   using namespace std::chrono;
   return duration<double>(steady_clock::now().time_since_epoch()).count();
@@ -207,39 +232,6 @@ unsigned moec::terminalColumns(int descriptor, unsigned fallback) {
   if (ioctl(descriptor, TIOCGWINSZ, &size) || !size.ws_col)
     return fallback;
   return size.ws_col;
-}
-
-llvm::Error moec::writeAnswer(llvm::StringRef path, llvm::StringRef contents) {
-  if (path != "-")
-    return writeFileAtomically(path, contents);
-  llvm::outs() << contents;
-  return llvm::Error::success();
-}
-
-llvm::Error moec::checkOutput(llvm::StringRef path, bool dryRun) {
-  if (path.empty() && !dryRun)
-    return llvm::make_error<UsageError>("-o is missing");
-  if (path == "-")
-    return llvm::make_error<UsageError>(
-        "-o is '-', but this is not written to standard output; expects a "
-        "name");
-  return llvm::Error::success();
-}
-
-llvm::Error moec::checkWritable(llvm::StringRef path, llvm::StringRef later) {
-  if (path.empty() || path == "-" ||
-      (!later.empty() && path.starts_with(later)))
-    return llvm::Error::success();
-  // Not committed, it goes away again.
-  return AtomicFile::create(path).takeError();
-}
-
-llvm::Expected<std::string> moec::readInput(llvm::StringRef path) {
-  auto buffer = llvm::MemoryBuffer::getFileOrSTDIN(path);
-  if (!buffer)
-    return error(Location::inFile(path.str()))
-           << "cannot be read: " << buffer.getError().message();
-  return (*buffer)->getBuffer().str();
 }
 
 Progress::Progress(std::string what)

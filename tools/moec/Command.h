@@ -5,6 +5,8 @@
 #include "passes/driver/Instrumentation.h"
 #include "tools/driver/AnyModel.h"
 #include "tools/driver/Table.h"
+#include "tools/moec/NumberFlags.h"
+#include "tools/moec/Outputs.h"
 #include "llvm/Support/CommandLine.h"
 #include "llvm/Support/JSON.h"
 
@@ -45,15 +47,16 @@ struct ModelFlags {
   llvm::cl::opt<std::string> path;
   llvm::cl::opt<std::string> tokenizer;
   llvm::cl::opt<bool> longContext;
-  /// Opens the model and prints its warnings.
-  llvm::Expected<AnyModel> open() const;
+  /// Opens the model and prints its warnings; first of all, checks what is to
+  /// be written.
+  llvm::Expected<AnyModel> open(const Outputs &outputs = {}) const;
 };
 
 struct RunFlags {
   explicit RunFlags(llvm::cl::SubCommand &command);
   llvm::cl::opt<std::string> dtype;
   llvm::cl::opt<std::string> variant;
-  llvm::cl::opt<unsigned> threads;
+  NumberFlag<uint32_t> threads;
   llvm::cl::opt<bool> verify;
   /// A model with its weights loaded, ready to run.
   llvm::Expected<std::shared_ptr<const runtime::Model>>
@@ -84,20 +87,11 @@ std::string jsonAnswer(const llvm::json::Value &value);
 void printJson(const llvm::json::Value &value);
 /// `warning: ...` on standard error.
 void warn(const llvm::Twine &message);
+/// What passes say of every layer, told once.
+void warnOf(llvm::ArrayRef<Remark> remarks);
 
 /// Columns of the terminal that a descriptor is; `fallback` where it is none.
 unsigned terminalColumns(int descriptor, unsigned fallback);
-
-/// Contents for an output that may be standard output, by the name `-`.
-llvm::Error writeAnswer(llvm::StringRef path, llvm::StringRef contents);
-/// Checks what `-o` says, which may be nothing for a dry run; what is no text
-/// is refused for standard output.
-llvm::Error checkOutput(llvm::StringRef path, bool dryRun = false);
-/// Before the work: a file that may be empty, for none, can be written; one in
-/// a folder that is made later is not looked at.
-llvm::Error checkWritable(llvm::StringRef path, llvm::StringRef later = "");
-/// A text file, or standard input by the name `-`.
-llvm::Expected<std::string> readInput(llvm::StringRef path);
 
 /// One line that is rewritten while work goes on; silent where standard error
 /// is no terminal, or one that cannot rewrite a line. Several threads may

@@ -1,6 +1,7 @@
 #include "tools/moec/Command.h"
 
 #include "ir/support/AtomicFile.h"
+#include "ir/support/Escape.h"
 #include "tools/driver/PackWeights.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
@@ -27,8 +28,8 @@ static cl::opt<std::string> dtype("dtype", cl::init("auto"),
                                   cl::value_desc("type"),
                                   cl::desc("auto, f32, bf16 or q8_0 (auto)"),
                                   cl::sub(flags));
-static cl::opt<int64_t> maxTokens(
-    "max-tokens-per-step", cl::init(0), cl::value_desc("count"),
+static NumberFlag<int64_t> maxTokens(
+    "max-tokens-per-step", AtLeast(0), cl::init(0), cl::value_desc("count"),
     cl::desc("largest batch of one step, which bounds the arena (0: the "
              "context)"),
     cl::sub(flags));
@@ -92,12 +93,12 @@ static void report(const CompileResult &result, const PackReport *packed,
   if (json) {
     llvm::json::Array variants, programs;
     for (auto &variant : plan.variants)
-      variants.push_back(llvm::json::Object{{"name", variant.name},
+      variants.push_back(llvm::json::Object{{"name", toUtf8(variant.name)},
                                             {"kernels", variant.kernels},
                                             {"code_bytes", variant.codeBytes}});
     for (auto &arena : plan.arenas)
       programs.push_back(
-          llvm::json::Object{{"name", arena.program},
+          llvm::json::Object{{"name", toUtf8(arena.program)},
                              {"launches", arena.launches},
                              {"arena_bytes", arena.bytes},
                              {"unshared_bytes", arena.unsharedBytes}});
@@ -109,11 +110,11 @@ static void report(const CompileResult &result, const PackReport *packed,
       llvm::json::Array list;
       for (auto &variant : packed->variants)
         list.push_back(
-            llvm::json::Object{{"name", variant.name},
+            llvm::json::Object{{"name", toUtf8(variant.name)},
                                {"weights", variant.weights},
                                {"bytes", variant.bytes},
                                {"shared_bytes", variant.sharedBytes}});
-      answer["packed"] = llvm::json::Object{{"file", packed->path},
+      answer["packed"] = llvm::json::Object{{"file", toUtf8(packed->path)},
                                             {"bytes", packed->fileBytes},
                                             {"seconds", packSeconds},
                                             {"variants", std::move(list)}};
@@ -160,18 +161,31 @@ static llvm::Error run() {
   MOEC_ASSIGN(request.precision, parsePrecision(dtype));
   request.instrumentation = passes.options();
   request.digests = true;
-  if (maxTokens < 0)
-    return wrongFlag(maxTokens, std::to_string(maxTokens), "0 or more");
   request.maxTokens = maxTokens;
   MOEC_ASSIGN(std::vector<std::string> packFor, variantsToPack());
   request.folder = llvm::sys::path::parent_path(output).str();
   if (request.folder.empty())
     request.folder = ".";
-  MOEC_ASSIGN(AnyModel opened, model.open());
+  Outputs outputs;
+  outputs.writes = {
+      {output}, {remarks}, {passes.reproducer, OutputKind::later}};
+  if (!packFor.empty())
+    outputs.writes.push_back({weightFileOf(output), OutputKind::later});
+  MOEC_ASSIGN(AnyModel opened, model.open(outputs));
   if (!opened.module || opened.plan)
     return error(Location::inFile(model.path))
            << "is a plan already; compile the model it came from";
   MOEC_ASSIGN(CompileResult result, compileModule(*opened.module, request));
+  // Whole on the disk before the plan has its name.
+  std::optional<AtomicFile> remarkFile;
+  if (!remarks.empty()) {
+    std::string text;
+    llvm::raw_string_ostream os(text);
+    printRemarksJson(result.remarks, os);
+    MOEC_ASSIGN(remarkFile, AtomicFile::create(remarks));
+    MOEC_TRY(remarkFile->append(text));
+    MOEC_TRY(remarkFile->sync());
+  }
   std::optional<PackReport> packed;
   std::chrono::duration<double> packSeconds{};
   if (packFor.empty()) {
@@ -190,12 +204,8 @@ static llvm::Error run() {
                                 }));
     packSeconds = std::chrono::steady_clock::now() - packStart;
   }
-  if (!remarks.empty()) {
-    std::string text;
-    llvm::raw_string_ostream os(text);
-    printRemarksJson(result.remarks, os);
-    MOEC_TRY(writeFileAtomically(remarks, text));
-  }
+  if (remarkFile)
+    MOEC_TRY(remarkFile->commit());
   std::chrono::duration<double> seconds =
       std::chrono::steady_clock::now() - start;
   report(result, packed ? &*packed : nullptr, packSeconds.count(),

@@ -16,6 +16,11 @@ static cl::opt<std::string>
     tokenizer("tokenizer", cl::value_desc("path"),
               cl::desc("tokenizer file or folder, for models without one"),
               cl::sub(flags));
+static cl::opt<bool>
+    longContext("long-context",
+                cl::desc("rotary factors for sequences beyond the context "
+                         "before longrope, in place of those for shorter"),
+                cl::sub(flags));
 static cl::opt<bool> weights("weights",
                              cl::desc("compare the numbers of weights as well"),
                              cl::sub(flags));
@@ -28,24 +33,27 @@ static cl::opt<std::string> html("html", cl::value_desc("file"),
 static cl::opt<bool> exitCode("exit-code",
                               cl::desc("exit with 1 if the models differ"),
                               cl::sub(flags));
-static cl::opt<unsigned> threads("threads", cl::init(0),
-                                 cl::value_desc("count"),
-                                 cl::desc("threads (0: one a processor)"),
-                                 cl::sub(flags));
+static NumberFlag<uint32_t> threads("threads", cl::init(0),
+                                    cl::value_desc("count"),
+                                    cl::desc("threads (0: one a processor)"),
+                                    cl::sub(flags));
 
-static llvm::Expected<AnyModel> open(const std::string &path) {
-  MOEC_ASSIGN(AnyModel model, openAnyModel(path, tokenizer));
+static llvm::Expected<AnyModel> open(const std::string &path,
+                                     const Outputs &outputs) {
+  MOEC_TRY(outputs.check(path));
+  MOEC_ASSIGN(AnyModel model, openAnyModel(path, tokenizer, longContext));
   for (const std::string &warning : model.warnings)
     warn(warning);
   if (!model.module)
     return error(Location::inFile(path)) << "is a plan that embeds no module";
+  MOEC_TRY(outputs.checkSources(*model.module));
   return std::move(model);
 }
 
 static llvm::Error run() {
-  MOEC_TRY(checkWritable(html));
-  MOEC_ASSIGN(AnyModel left, open(before));
-  MOEC_ASSIGN(AnyModel right, open(after));
+  Outputs outputs{{{html}}, {before, after, tokenizer}};
+  MOEC_ASSIGN(AnyModel left, open(before, outputs));
+  MOEC_ASSIGN(AnyModel right, open(after, outputs));
   ModuleDiff diff = diffModules(*left.module, *right.module);
   diff.beforeName = before;
   diff.afterName = after;

@@ -1,5 +1,6 @@
 #include "tools/moec/Command.h"
 
+#include "ir/support/Escape.h"
 #include "runtime/cpu/CpuDevice.h"
 #include "runtime/cpu/HostFeatures.h"
 #include "runtime/cpu/JitLibrary.h"
@@ -64,8 +65,9 @@ static llvm::Error run() {
   if (json) {
     llvm::json::Array list;
     for (const Check &check : checks)
-      list.push_back(llvm::json::Object{
-          {"what", check.what}, {"ok", check.good}, {"detail", check.detail}});
+      list.push_back(llvm::json::Object{{"what", check.what},
+                                        {"ok", check.good},
+                                        {"detail", toUtf8(check.detail)}});
     printJson(std::move(list));
     return llvm::Error::success();
   }

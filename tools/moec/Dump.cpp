@@ -27,7 +27,7 @@ static llvm::Error run() {
   if (format != "text" && format != "json" && format != "dot" &&
       format != "model-explorer")
     return wrongFlag(format, format, "text, json, dot or model-explorer");
-  MOEC_ASSIGN(AnyModel opened, model.open());
+  MOEC_ASSIGN(AnyModel opened, model.open({{{output}}, {}}));
   if (!opened.module)
     return error(Location::inFile(model.path))
            << "is a plan that embeds no module";

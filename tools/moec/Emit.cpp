@@ -66,7 +66,10 @@ static llvm::Error run() {
   if (!cuda && !level)
     return wrongFlag(target, target,
                      "native, cuda, sm_80 or a variant such as cpu-x86-avx2");
+  Outputs outputs{{{output}}, {}};
+  MOEC_TRY(outputs.check(file));
   MOEC_ASSIGN(auto module, loadModule(file));
+  MOEC_TRY(outputs.checkSources(*module));
   llvm::StringSet<> printed;
   std::string code;
   llvm::raw_string_ostream os(code);

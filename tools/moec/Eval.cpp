@@ -1,6 +1,7 @@
 #include "tools/moec/Command.h"
 
 #include "ir/support/AtomicFile.h"
+#include "ir/support/WholeFile.h"
 #include "runtime/generate/Evaluate.h"
 #include "runtime/text/Tokenizer.h"
 #include "llvm/Support/Format.h"
@@ -17,26 +18,30 @@ static cl::opt<std::string>
          cl::desc("text to predict; - is standard input"), cl::sub(flags));
 static cl::alias alsoText("file", cl::aliasopt(text),
                           cl::desc("the same as --text"));
-static cl::list<int32_t> ids("ids", cl::CommaSeparated, cl::value_desc("ids"),
-                             cl::desc("token ids to predict"), cl::sub(flags));
+static NumberList<int32_t> ids("ids", AtLeast(0), cl::CommaSeparated,
+                               cl::value_desc("ids"),
+                               cl::desc("token ids to predict"),
+                               cl::sub(flags));
 static cl::opt<std::string>
     logits("logits", cl::value_desc("file.npy"),
            cl::desc("write float32 [tokens, vocabulary], and no perplexity"),
            cl::sub(flags));
-static cl::opt<int64_t>
-    step("step", cl::init(0), cl::value_desc("tokens"),
+static NumberFlag<int64_t>
+    step("step", AtLeast(0), cl::init(0), cl::value_desc("tokens"),
          cl::desc("tokens of --ids a step (0: as many as fit; 1: decode)"),
          cl::sub(flags));
-static cl::opt<int64_t> window("window", cl::init(0), cl::value_desc("tokens"),
-                               cl::desc("tokens a window (0: the context)"),
-                               cl::sub(flags));
-static cl::opt<int64_t> stride("stride", cl::init(0), cl::value_desc("tokens"),
-                               cl::desc("between windows (0: the window)"),
-                               cl::sub(flags));
-static cl::opt<int64_t> limit("max-tokens", cl::init(0),
-                              cl::value_desc("tokens"),
-                              cl::desc("use only the first tokens (0: all)"),
-                              cl::sub(flags));
+static NumberFlag<int64_t> window("window", AtLeast(0), cl::init(0),
+                                  cl::value_desc("tokens"),
+                                  cl::desc("tokens a window (0: the context)"),
+                                  cl::sub(flags));
+static NumberFlag<int64_t> stride("stride", AtLeast(0), cl::init(0),
+                                  cl::value_desc("tokens"),
+                                  cl::desc("between windows (0: the window)"),
+                                  cl::sub(flags));
+static NumberFlag<int64_t> limit("max-tokens", AtLeast(0), cl::init(0),
+                                 cl::value_desc("tokens"),
+                                 cl::desc("use only the first tokens (0: all)"),
+                                 cl::sub(flags));
 static cl::opt<bool> json("json", cl::desc("answer as JSON"), cl::sub(flags));
 
 /// NumPy's format, version 1.0: a header padded to 64 bytes, then the numbers.
@@ -83,9 +88,12 @@ static llvm::Error checkFlags() {
   };
   if (bool(ids.getNumOccurrences()) == bool(text.getNumOccurrences()))
     return fail("give either --text FILE or --ids 1,2,3");
-  for (const cl::opt<int64_t> *flag : {&step, &window, &stride, &limit})
-    if (*flag < 0)
-      return wrongFlag(*flag, std::to_string(*flag), "0 or more");
+  if (!logits.empty() &&
+      (window.getNumOccurrences() || stride.getNumOccurrences()))
+    return fail("--window and --stride are the perplexity's, --logits asks for "
+                "none");
+  if (logits.empty() && step.getNumOccurrences())
+    return fail("--step goes with --logits");
   if (json && !logits.empty())
     return fail("--json is the perplexity's, --logits asks for none");
   return llvm::Error::success();
@@ -95,9 +103,9 @@ static llvm::Error run() {
   MOEC_TRY(checkFlags());
   std::string content;
   if (text.getNumOccurrences()) {
-    MOEC_ASSIGN(content, readInput(text));
+    MOEC_ASSIGN(content, readWholeFile(text));
   }
-  MOEC_ASSIGN(AnyModel opened, model.open());
+  MOEC_ASSIGN(AnyModel opened, model.open({{{logits}}, {text}}));
   MOEC_ASSIGN(auto loaded, runFlags.load(std::move(opened)));
   MOEC_ASSIGN(std::vector<int32_t> tokens, readTokens(*loaded, content));
   if (limit && int64_t(tokens.size()) > limit)

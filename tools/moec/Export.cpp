@@ -1,5 +1,6 @@
 #include "tools/moec/Command.h"
 
+#include "ir/support/Escape.h"
 #include "tools/driver/Exporter.h"
 #include "tools/driver/Table.h"
 #include "llvm/ADT/StringSwitch.h"
@@ -36,10 +37,10 @@ static cl::opt<bool>
 static cl::opt<bool>
     dryRun("dry-run", cl::desc("say what would be written, write nothing"),
            cl::sub(flags));
-static cl::opt<unsigned> threads("threads", cl::init(0),
-                                 cl::value_desc("count"),
-                                 cl::desc("threads (0: one a processor)"),
-                                 cl::sub(flags));
+static NumberFlag<uint32_t> threads("threads", cl::init(0),
+                                    cl::value_desc("count"),
+                                    cl::desc("threads (0: one a processor)"),
+                                    cl::sub(flags));
 static cl::opt<bool> json("json", cl::desc("report as JSON"), cl::sub(flags));
 
 static llvm::Error parseFlags(ExportOptions &options) {
@@ -78,28 +79,29 @@ static void print(const ExportReport &report, const ExportOptions &options,
   if (json) {
     llvm::json::Array files;
     for (const ExportedFile &file : report.files)
-      files.push_back(
-          llvm::json::Object{{"name", file.name}, {"bytes", file.bytes}});
-    printJson(llvm::json::Object{{"format", format.getValue()},
-                                 {"architecture", report.architecture},
-                                 {"dtype", type},
-                                 {"exact", report.changes.empty()},
-                                 {"changes", llvm::json::Array(report.changes)},
-                                 {"notes", llvm::json::Array(report.notes)},
-                                 {"files", std::move(files)},
-                                 {"tensors", report.tensors},
-                                 {"parameters", report.parameters},
-                                 {"bytes", report.bytes},
-                                 {"resumed_tensors", report.resumedTensors},
-                                 {"dry_run", options.dryRun},
-                                 {"seconds", seconds},
-                                 {"peak_rss_anon", peak.anonymous}});
+      files.push_back(llvm::json::Object{{"name", toUtf8(file.name)},
+                                         {"bytes", file.bytes}});
+    printJson(llvm::json::Object{
+        {"format", format.getValue()},
+        {"architecture", toUtf8(report.architecture)},
+        {"dtype", type},
+        {"exact", report.changes.empty()},
+        {"changes", llvm::json::Array(llvm::map_range(report.changes, toUtf8))},
+        {"notes", llvm::json::Array(llvm::map_range(report.notes, toUtf8))},
+        {"files", std::move(files)},
+        {"tensors", report.tensors},
+        {"parameters", report.parameters},
+        {"bytes", report.bytes},
+        {"resumed_tensors", report.resumedTensors},
+        {"dry_run", options.dryRun},
+        {"seconds", seconds},
+        {"peak_rss_anon", peak.anonymous}});
     return;
   }
   std::string out = output.empty() ? "a " + format + " model" : output;
   Table table({options.dryRun ? "would write" : "wrote", out});
   table.addRow({"format", format.getValue()});
-  table.addRow({"architecture", report.architecture});
+  table.addRow({"architecture", toUtf8(report.architecture)});
   table.addRow({"exact", report.changes.empty() ? "yes" : "no"});
   table.addRow({"matrices", type.str()});
   table.addRow({"tensors", formatCount(report.tensors)});
@@ -121,7 +123,13 @@ static llvm::Error run() {
   MemoryWatch memory;
   ExportOptions options;
   MOEC_TRY(parseFlags(options));
-  MOEC_ASSIGN(AnyModel opened, model.open());
+  Outputs outputs;
+  if (!dryRun)
+    outputs.writes.push_back(
+        {output, options.request.format == ExportFormat::huggingFace
+                     ? OutputKind::folder
+                     : OutputKind::seekable});
+  MOEC_ASSIGN(AnyModel opened, model.open(outputs));
   if (!opened.module || opened.plan)
     return error(Location::inFile(model.path))
            << "is a plan; export the model it came from";

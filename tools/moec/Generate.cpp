@@ -1,5 +1,7 @@
 #include "tools/moec/Command.h"
 
+#include "ir/support/Escape.h"
+#include "ir/support/WholeFile.h"
 #include "runtime/generate/Generate.h"
 #include "runtime/text/Tokenizer.h"
 #include "llvm/ADT/STLExtras.h"
@@ -21,10 +23,10 @@ static cl::opt<std::string>
     promptFile("file", cl::value_desc("file"),
                cl::desc("the prompt from a file; - is standard input"),
                cl::sub(flags));
-static cl::list<int32_t> promptIds("prompt-ids", cl::CommaSeparated,
-                                   cl::value_desc("ids"),
-                                   cl::desc("the prompt as token ids"),
-                                   cl::sub(flags));
+static NumberList<int32_t> promptIds("prompt-ids", AtLeast(0),
+                                     cl::CommaSeparated, cl::value_desc("ids"),
+                                     cl::desc("the prompt as token ids"),
+                                     cl::sub(flags));
 static cl::opt<bool> chat("chat",
                           cl::desc("put the prompt into the model's chat "
                                    "template as a user's message"),
@@ -32,35 +34,36 @@ static cl::opt<bool> chat("chat",
 static cl::opt<std::string> system_("system", cl::value_desc("text"),
                                     cl::desc("the system message of --chat"),
                                     cl::sub(flags));
-static cl::opt<int64_t> maxTokens("max-tokens", cl::init(128),
-                                  cl::value_desc("count"),
-                                  cl::desc("most tokens to generate (128)"),
-                                  cl::sub(flags));
+static NumberFlag<int64_t> maxTokens("max-tokens", AtLeast(0), cl::init(128),
+                                     cl::value_desc("count"),
+                                     cl::desc("most tokens to generate (128)"),
+                                     cl::sub(flags));
 static cl::OptionCategory sampling("sampling");
-static cl::opt<double> temperature("temperature", cl::init(0),
-                                   cl::value_desc("number"),
-                                   cl::desc("0 takes the likeliest token (0)"),
-                                   cl::cat(sampling), cl::sub(flags));
-static cl::opt<unsigned> topK("top-k", cl::init(0), cl::value_desc("count"),
-                              cl::desc("keep the k likeliest tokens (0: all)"),
-                              cl::cat(sampling), cl::sub(flags));
+static NumberFlag<double>
+    temperature("temperature", cl::init(0), cl::value_desc("number"),
+                cl::desc("0 takes the likeliest token (0)"), cl::cat(sampling),
+                cl::sub(flags));
+static NumberFlag<uint32_t>
+    topK("top-k", cl::init(0), cl::value_desc("count"),
+         cl::desc("keep the k likeliest tokens (0: all)"), cl::cat(sampling),
+         cl::sub(flags));
 static cl::alias oldTopK("sample-top-k", cl::aliasopt(topK), cl::Hidden);
-static cl::opt<double>
+static NumberFlag<double>
     topP("top-p", cl::init(1), cl::value_desc("number"),
          cl::desc("keep the likeliest of this probability together (1)"),
          cl::cat(sampling), cl::sub(flags));
-static cl::opt<double>
+static NumberFlag<double>
     minP("min-p", cl::init(0), cl::value_desc("number"),
          cl::desc("keep those of this share of the likeliest's probability "
                   "(0)"),
          cl::cat(sampling), cl::sub(flags));
-static cl::opt<double>
+static NumberFlag<double>
     penalty("repetition-penalty", cl::init(1), cl::value_desc("number"),
             cl::desc("divides the logits of tokens that were there (1)"),
             cl::cat(sampling), cl::sub(flags));
-static cl::opt<uint64_t> seed("seed", cl::init(0), cl::value_desc("count"),
-                              cl::desc("of the sampler (0)"), cl::cat(sampling),
-                              cl::sub(flags));
+static NumberFlag<uint64_t> seed("seed", cl::init(0), cl::value_desc("count"),
+                                 cl::desc("of the sampler (0)"),
+                                 cl::cat(sampling), cl::sub(flags));
 static cl::opt<bool> ignoreEnd("ignore-eos",
                                cl::desc("go on behind the end token"),
                                cl::sub(flags));
@@ -83,8 +86,6 @@ static llvm::Error checkFlags(const SamplerOptions &sampler) {
     return fail("--chat wants a text, --prompt-ids has none");
   if (system_.getNumOccurrences() && !chat)
     return fail("--system goes with --chat");
-  if (maxTokens < 0)
-    return wrongFlag(maxTokens, std::to_string(maxTokens), "0 or more");
   return Sampler::create(sampler).takeError();
 }
 
@@ -197,7 +198,7 @@ static llvm::Error run() {
   MOEC_TRY(checkFlags(options.sampler));
   std::string text = prompt;
   if (promptFile.getNumOccurrences()) {
-    MOEC_ASSIGN(text, readInput(promptFile));
+    MOEC_ASSIGN(text, readWholeFile(promptFile));
   }
   MOEC_ASSIGN(AnyModel opened, model.open());
   MOEC_ASSIGN(auto loaded, runFlags.load(std::move(opened)));
@@ -238,13 +239,13 @@ static llvm::Error run() {
       std::string decoded;
       for (int32_t id : result.tokens)
         decoded += after.push(id);
-      answer["text"] = decoded + after.finish();
+      answer["text"] = toUtf8(decoded + after.finish());
     }
     if (!counters.empty()) {
       llvm::json::Array load;
       for (auto &counter : counters)
         load.push_back(
-            llvm::json::Object{{"name", counter.name},
+            llvm::json::Object{{"name", toUtf8(counter.name)},
                                {"counts", llvm::json::Array(counter.counts)}});
       answer["expert_load"] = std::move(load);
     }

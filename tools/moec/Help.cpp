@@ -36,6 +36,28 @@ bool moec::wantsHelp(const Command &command,
   return false;
 }
 
+std::string moec::emptyValue(const Command &command,
+                             llvm::ArrayRef<std::string> arguments) {
+  for (size_t i = 0; i < arguments.size() && arguments[i] != "--"; ++i) {
+    llvm::StringRef flag = arguments[i];
+    bool next = takesNext(command, flag);
+    if (next ? ++i == arguments.size() || !arguments[i].empty()
+             : !flag.consume_back("="))
+      continue;
+    auto found = command.flags->OptionsMap.find(flag.ltrim('-'));
+    if (!flag.starts_with("-") || found == command.flags->OptionsMap.end())
+      continue;
+    const cl::Option &option = *found->second;
+    // A text may be empty, as may a list of passes; numbers have their reader.
+    if (option.getValueExpectedFlag() == cl::ValueRequired &&
+        option.ValueStr != "text" && option.ValueStr != "number" &&
+        option.ValueStr != "pipeline")
+      return flag.str() + " is '', expects " +
+             (option.ValueStr.empty() ? "a value" : option.ValueStr.str());
+  }
+  return "";
+}
+
 /// `--dtype=<type>`; `-o <file>`.
 static std::string flagText(const cl::Option &option) {
   std::string text =
@@ -133,15 +155,7 @@ static llvm::StringRef quoted(llvm::StringRef text) {
   return text.split('\'').second.split('\'').first;
 }
 
-static std::string expectedOf(llvm::StringRef type) {
-  if (type == "uint" || type == "ulong")
-    return "an integer of 0 or more";
-  if (type == "long" || type == "integer")
-    return "an integer";
-  return "a number";
-}
-
-/// `for the --runs option: 'x' value invalid for uint argument!`.
+/// `for the --runs option: requires a value!`.
 static std::string flagProblem(llvm::StringRef line) {
   auto [flag, what] = line.split(" option: ");
   std::string name = flag.str();
@@ -155,11 +169,9 @@ static std::string flagProblem(llvm::StringRef line) {
     return name + " takes no value, found '" + quoted(what).str() + "'";
   if (what.contains("for boolean argument"))
     return name + " is '" + quoted(what).str() + "', expects true or false";
-  if (what.contains(" value invalid for ")) {
-    auto type = what.split(" value invalid for ").second.split(' ').first;
-    return name + " is '" + quoted(what).str() + "', expects " +
-           expectedOf(type);
-  }
+  // Of NumberParser.
+  if (what.starts_with("is '"))
+    return name + " " + what.str();
   return name + ": " + what.str();
 }
 

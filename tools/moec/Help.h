@@ -8,6 +8,11 @@ namespace moec {
 /// Whether the arguments behind the command's name ask for its help.
 bool wantsHelp(const Command &command, llvm::ArrayRef<std::string> arguments);
 
+/// The first flag that is given an empty value though that can mean nothing: a
+/// file, a name, a number. The problem, or an empty text.
+std::string emptyValue(const Command &command,
+                       llvm::ArrayRef<std::string> arguments);
+
 /// Usage and flags, in groups; lines as wide as the terminal.
 void printHelp(const Command &command, llvm::raw_ostream &os);
 

@@ -18,7 +18,7 @@ static cl::opt<bool> text("text",
                           cl::sub(flags));
 
 static llvm::Error run() {
-  MOEC_ASSIGN(AnyModel opened, model.open());
+  MOEC_ASSIGN(AnyModel opened, model.open({{{output}}, {}}));
   if (!opened.module)
     return error(Location::inFile(model.path))
            << "is a plan that embeds no module";

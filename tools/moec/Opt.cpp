@@ -1,6 +1,7 @@
 #include "tools/moec/Command.h"
 
 #include "codegen/package/CpuTarget.h"
+#include "ir/support/WholeFile.h"
 #include "passes/pipeline/Registry.h"
 #include "tools/driver/OptDriver.h"
 #include "llvm/Support/FileSystem.h"
@@ -71,11 +72,13 @@ static llvm::Error run() {
   else if (!target.empty())
     return wrongFlag(target, target, "cpu or a variant such as cpu-x86-avx2");
   options.target = cpu ? &*cpu : nullptr;
+  Outputs outputs{{{output}, {passFlags.reproducer, OutputKind::later}}, {}};
+  MOEC_TRY(outputs.check(input));
   if (llvm::sys::fs::is_directory(input))
     return error(Location::inFile(input))
            << "is a folder, expects a module; 'moec import' makes one of a "
               "model";
-  MOEC_ASSIGN(std::string bytes, readInput(input));
+  MOEC_ASSIGN(std::string bytes, readWholeFile(input));
   std::string result;
   llvm::raw_string_ostream os(result);
   llvm::Error err =

@@ -37,8 +37,7 @@ public:
                  [](int64_t given) { return std::to_string(given); });
   }
   void field(llvm::StringRef name, double &value) override {
-    // As text, for the recipe's own reader: llvm::cl takes an empty word for
-    // zero.
+    // As text, for the recipe's own reader.
     text(name, formatDouble(value), "", "number");
   }
   void field(llvm::StringRef name, bool &value) override {
@@ -77,7 +76,9 @@ private:
   template <typename T, typename F>
   void add(llvm::StringRef name, const std::string &plain, F print) {
     OptionFlags::Flag &made = flag(name, plain, "");
-    auto option = std::make_unique<cl::opt<T>>(
+    using Maker =
+        std::conditional_t<std::is_same_v<T, bool>, cl::opt<T>, NumberFlag<T>>;
+    auto option = std::make_unique<Maker>(
         llvm::StringRef(made.name), cl::desc(made.help),
         cl::value_desc(std::is_integral_v<T> ? "count" : "number"),
         cl::cat(groupOf(made.name)), cl::sub(command));

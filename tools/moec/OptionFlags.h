@@ -1,6 +1,7 @@
 //===- OptionFlags.h - a flag for every option of a pass ------------------===//
 #pragma once
 
+#include "tools/moec/NumberFlags.h"
 #include "tools/recipes/Recipe.h"
 #include "llvm/Support/CommandLine.h"
 

@@ -1,8 +1,11 @@
 #include "tools/moec/Command.h"
 
+#include "frontend/llama2c/Llama2c.h"
 #include "frontend/tokenizer/ImportTokenizer.h"
 #include "ir/binary/Binary.h"
+#include "ir/support/Escape.h"
 #include "ir/support/MappedFile.h"
+#include "ir/support/WholeFile.h"
 #include "runtime/program/Plan.h"
 #include "runtime/schema/plan_generated.h"
 #include "runtime/text/Tokenizer.h"
@@ -33,11 +36,16 @@ static cl::opt<bool> json("json", cl::desc("answer as JSON"), cl::sub(flags));
 
 /// Whether a file is a model that a tokenizer may be part of, by its contents.
 static llvm::Expected<bool> holdsModel(llvm::StringRef file) {
+  // A folder that moec wrote holds its module.
   if (llvm::sys::fs::is_directory(file))
-    return false;
+    return llvm::sys::fs::exists(file + "/module.moe");
   if (file.ends_with(".moe"))
     return true;
   MOEC_ASSIGN(auto mapped, MappedFile::open(file));
+  if (isLlama2c(mapped->bytes(), mapped->size()))
+    return error(Location::inFile(file.str()))
+           << "is a llama2.c checkpoint, which brings no tokenizer; give "
+              "--tokenizer FILE";
   llvm::StringRef bytes = llvm::toStringRef(mapped->bytes());
   return bytes.starts_with("GGUF") || looksLikeBinary(bytes) ||
          runtime::looksLikePlan(mapped->bytes());
@@ -45,6 +53,10 @@ static llvm::Expected<bool> holdsModel(llvm::StringRef file) {
 
 static llvm::Expected<std::unique_ptr<Tokenizer>> openTokenizer() {
   std::string file = tokenizerPath.empty() ? path : tokenizerPath;
+  if (std::error_code problem = llvm::sys::fs::access(
+          path.getValue(), llvm::sys::fs::AccessMode::Exist))
+    return error(Location::inFile(path))
+           << "cannot open the file: " << problem.message();
   bool isModel = false;
   if (tokenizerPath.empty()) {
     MOEC_ASSIGN(isModel, holdsModel(file));
@@ -72,7 +84,7 @@ static llvm::Expected<std::string> readText() {
         "give either --text TEXT or --file FILE");
   if (text.getNumOccurrences())
     return text.getValue();
-  return readInput(textFile);
+  return readWholeFile(textFile);
 }
 
 static llvm::Error run() {
@@ -85,7 +97,7 @@ static llvm::Error run() {
     llvm::json::Array pieces;
     for (int32_t id : ids)
       // A piece of bytes may be no text.
-      pieces.push_back(llvm::json::fixUTF8(tokenizer->idToPiece(id)));
+      pieces.push_back(toUtf8(tokenizer->idToPiece(id)));
     printJson(llvm::json::Object{{"ids", llvm::json::Array(ids)},
                                  {"pieces", std::move(pieces)}});
     return llvm::Error::success();

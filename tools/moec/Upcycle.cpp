@@ -1,7 +1,7 @@
 #include "tools/moec/Command.h"
 
 #include "ir/binary/ModuleFile.h"
-#include "ir/support/Hash.h"
+#include "ir/support/WholeFile.h"
 #include "runtime/text/Tokenizer.h"
 #include "tools/driver/Calibrate.h"
 #include "tools/driver/Describe.h"
@@ -10,7 +10,6 @@
 #include "tools/driver/Receipt.h"
 #include "tools/driver/UpcyclePlan.h"
 #include "tools/moec/OptionFlags.h"
-#include "llvm/ADT/MapVector.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/Path.h"
@@ -74,10 +73,10 @@ static cl::opt<std::string>
     dtype("dtype", cl::init("auto"), cl::value_desc("type"),
           cl::desc("matrices of a folder: auto, f32 or bf16 (auto)"),
           cl::sub(flags));
-static cl::opt<unsigned> threads("threads", cl::init(0),
-                                 cl::value_desc("count"),
-                                 cl::desc("threads (0: one a processor)"),
-                                 cl::sub(flags));
+static NumberFlag<uint32_t> threads("threads", cl::init(0),
+                                    cl::value_desc("count"),
+                                    cl::desc("threads (0: one a processor)"),
+                                    cl::sub(flags));
 static cl::opt<std::string>
     probe("probe", cl::value_desc("text"),
           cl::init("Once upon a time there was a little mixture of experts."),
@@ -93,6 +92,36 @@ static cl::opt<std::string>
 
 static constexpr size_t kProbeTokens = 16;
 
+static bool writesFolder() {
+  return !llvm::StringRef(output).ends_with(".moe");
+}
+
+/// What is written, and what is read besides the model. A page may stand in the
+/// folder that `-o` makes.
+static llvm::Expected<Outputs> plannedOutputs() {
+  Outputs outputs;
+  outputs.reads = {recipeName, prompts};
+  outputs.reads.insert(outputs.reads.end(), texts.begin(), texts.end());
+  outputs.reads.insert(outputs.reads.end(), donors.begin(), donors.end());
+  if (dryRun)
+    return outputs;
+  outputs.writes.push_back(
+      {output, writesFolder() ? OutputKind::folder : OutputKind::file});
+  llvm::StringRef folder = llvm::StringRef(output).rtrim('/');
+  llvm::StringRef inside = html.getValue();
+  if (!writesFolder() || !inside.consume_front(folder) ||
+      !inside.consume_front("/")) {
+    outputs.writes.push_back({html});
+    return outputs;
+  }
+  if (inside.contains('/') || !inside.ends_with(".html"))
+    return wrongFlag(html, html,
+                     "a name that ends in .html for a page in the folder that "
+                     "-o makes");
+  outputs.writes.push_back({html, OutputKind::later});
+  return outputs;
+}
+
 /// The recipe with what `--set` and flags put over it.
 static llvm::Expected<Recipe> chosenRecipe() {
   RecipeBuilder builder;
@@ -100,7 +129,7 @@ static llvm::Expected<Recipe> chosenRecipe() {
     MOEC_ASSIGN(builder, RecipeBuilder::open(recipeName));
   }
   if (!prompts.empty()) {
-    MOEC_ASSIGN(std::string text, readInput(prompts));
+    MOEC_ASSIGN(std::string text, readWholeFile(prompts));
     MOEC_TRY(builder.setPrompts(text, prompts));
   }
   for (const std::string &assignment : settings)
@@ -108,7 +137,7 @@ static llvm::Expected<Recipe> chosenRecipe() {
   MOEC_TRY(options.apply(builder));
   MOEC_ASSIGN(Recipe recipe, builder.build());
   for (const std::string &path : texts) {
-    MOEC_ASSIGN(std::string text, readInput(path));
+    MOEC_ASSIGN(std::string text, readWholeFile(path));
     recipe.calibration.texts.push_back(std::move(text));
   }
   // As many experts as models or prompts, where nobody says how many.
@@ -144,22 +173,6 @@ static llvm::Expected<std::vector<int32_t>> probeTokens(const Module &module) {
   if (ids.size() > kProbeTokens)
     ids.resize(kProbeTokens);
   return ids;
-}
-
-/// One file's digest is its own; that of several is the digest of theirs, a
-/// line each.
-static std::string sourceDigest(llvm::ArrayRef<std::string> digests) {
-  if (digests.size() == 1)
-    return digests[0];
-  std::string lines;
-  for (const std::string &digest : digests)
-    lines += digest + "\n";
-  return toHex(sha256(llvm::StringRef(lines)));
-}
-
-/// A path's name without its folders.
-static std::string lastPart(llvm::StringRef path) {
-  return llvm::sys::path::filename(path.rtrim('/')).str();
 }
 
 /// A recipe may name the one model that it was written for.
@@ -209,6 +222,7 @@ static llvm::Error readDonors(Module &module, const Recipe &recipe,
   DonorOptions given;
   given.paths.assign(donors.begin(), donors.end());
   given.tokenizer = model.tokenizer;
+  given.longContext = model.longContext;
   given.keepRest = recipe.keepRest;
   Progress progress("reading donors");
   MOEC_ASSIGN(DonorReport report,
@@ -276,7 +290,7 @@ static llvm::Error tellPlan(Module &module, CheckpointReader &reader) {
 /// A folder or a `.moe`.
 static llvm::Error write(Module &module, CheckpointReader &reader,
                          const std::string &identity, UpcycleReceipt &receipt) {
-  if (llvm::StringRef(output).ends_with(".moe"))
+  if (!writesFolder())
     return saveModule(module, output, ModuleForm::binary);
   FolderOptions folder;
   MOEC_ASSIGN(folder.element, folderElement(module));
@@ -309,32 +323,12 @@ static llvm::Error report(UpcycleReceipt &receipt, Clock::time_point start,
   return llvm::Error::success();
 }
 
-/// What a pass says of every layer is told once.
-static void warnOf(llvm::ArrayRef<Remark> remarks) {
-  llvm::MapVector<llvm::StringRef, std::pair<const Remark *, size_t>> once;
-  for (const Remark &remark : remarks) {
-    // Told with their digests when donors are opened.
-    if (llvm::StringRef(remark.reason).starts_with("has equal donors"))
-      continue;
-    auto &[first, count] = once[remark.reason];
-    if (!count++)
-      first = &remark;
-  }
-  for (auto &[reason, seen] : once) {
-    std::string text = seen.first->loc.str();
-    text += (text.empty() ? "'" : ": '") + seen.first->op + "' " + reason.str();
-    if (seen.second > 1)
-      text += " (and " + std::to_string(seen.second - 1) + " more)";
-    warn(text);
-  }
-}
-
 /// A MoE in another form: dense, or with other experts.
 static llvm::Expected<ProbeOptions> probeOptions(const Module &module) {
   ProbeOptions options;
   MOEC_ASSIGN(options.tokens, probeTokens(module));
   options.threads = threads;
-  if (!llvm::StringRef(output).ends_with(".moe")) {
+  if (writesFolder()) {
     MOEC_ASSIGN(ElementType element, folderElement(module));
     if (element != ElementType::f32)
       options.stored = element;
@@ -367,6 +361,11 @@ static llvm::Error edit() {
   if (!given.empty())
     return llvm::make_error<UsageError>(
         "--to-dense, --edit-expert and --select-experts take no " + given);
+  // They become part of a pipeline, and no more than that.
+  if ((llvm::join(editExpert, ",") + selectExperts.getValue())
+          .find_first_of("{}") != std::string::npos)
+    return llvm::make_error<UsageError>(
+        "--edit-expert and --select-experts expect options without braces");
   std::vector<std::string> passes;
   for (const std::string &given : editExpert)
     passes.push_back("edit-expert{" + given + "}");
@@ -380,7 +379,8 @@ static llvm::Error edit() {
     passes.push_back((one ? "to-dense{how=expert,expert=" : "to-dense{how=") +
                      toDense + "}");
   }
-  MOEC_ASSIGN(AnyModel opened, model.open());
+  MOEC_ASSIGN(Outputs outputs, plannedOutputs());
+  MOEC_ASSIGN(AnyModel opened, model.open(outputs));
   if (!opened.module || opened.plan)
     return error(Location::inFile(model.path))
            << "is a plan; name the model it came from";
@@ -424,13 +424,13 @@ static llvm::Error edit() {
 
 static llvm::Error run() {
   MOEC_TRY(checkOutput(output, dryRun));
-  MOEC_TRY(checkWritable(html, output));
   if (!toDense.empty() || !editExpert.empty() || !selectExperts.empty())
     return edit();
   auto start = Clock::now();
   MemoryWatch memory;
   MOEC_ASSIGN(Recipe recipe, chosenRecipe());
-  MOEC_ASSIGN(AnyModel opened, model.open());
+  MOEC_ASSIGN(Outputs outputs, plannedOutputs());
+  MOEC_ASSIGN(AnyModel opened, model.open(outputs));
   if (!opened.module || opened.plan)
     return error(Location::inFile(model.path))
            << "is a plan; upcycle the model it came from";
@@ -446,7 +446,7 @@ static llvm::Error run() {
     MOEC_ASSIGN(dense, copyGraph(module));
   }
   CheckpointReader reader(module.baseFolder);
-  // Digests take as long as reading everything, which a plan should not.
+  // Digests take as long as reading everything.
   if (!dryRun || !recipe.sourceSha256.empty()) {
     MOEC_ASSIGN(receipt.sourceSha256, readSources(module, reader, receipt));
     MOEC_TRY(checkSource(recipe, receipt.sourceSha256));

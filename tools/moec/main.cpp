@@ -5,6 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "ir/support/Escape.h"
 #include "ir/support/FileFaults.h"
 #include "ir/support/Interrupt.h"
 #include "ir/support/Memory.h"
@@ -14,6 +15,7 @@
 
 #include <csignal>
 #include <cstdlib>
+#include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -55,8 +57,8 @@ char UsageError::ID = 0;
 static constexpr int kUsage = 2, kReaderGone = 141;
 
 static int failUsage(llvm::StringRef command, llvm::StringRef problem) {
-  llvm::errs() << "moec " << command << ": error: " << problem << "\nsee 'moec "
-               << command << " --help'\n";
+  llvm::errs() << "moec " << command << ": error: " << escapeControls(problem)
+               << "\nsee 'moec " << command << " --help'\n";
   return kUsage;
 }
 
@@ -67,8 +69,7 @@ static int finish(llvm::StringRef command, llvm::Error err) {
   llvm::outs().flush();
   if (isInterrupted(err)) {
     llvm::consumeError(std::move(err)); // The user knows.
-    llvm::errs() << "interrupted\n";
-    return 130;
+    endInterrupted();
   }
   if (err.isA<UsageError>())
     return failUsage(command, toText(std::move(err)));
@@ -108,7 +109,8 @@ static int failUnknown(llvm::StringRef name) {
   std::vector<llvm::StringRef> names;
   for (const Command &command : allCommands())
     names.push_back(command.flags->getName());
-  llvm::errs() << "moec: error: unknown command '" << name << "'";
+  llvm::errs() << "moec: error: unknown command '" << escapeControls(name)
+               << "'";
   if (auto near = nearest(name, names))
     llvm::errs() << "; did you mean '" << *near << "'?";
   llvm::errs() << "\n'moec --help' lists the commands\n";
@@ -158,9 +160,20 @@ static void obeyNoColor() {
   llvm::errs().enable_colors(false);
 }
 
-int main(int argc, char **argv) {
-  installMemoryHandler();
-  installFileFaultHandler();
+/// A stream that is closed stays so: else the next file that is opened would
+/// take its number, and what is printed would go into it.
+static void keepStandardStreams() {
+  // Those of input and output in the wrong direction, so that their use fails.
+  constexpr std::pair<int, int> kStreams[] = {{STDIN_FILENO, O_WRONLY},
+                                              {STDOUT_FILENO, O_RDONLY},
+                                              {STDERR_FILENO, O_WRONLY}};
+  for (auto [stream, mode] : kStreams)
+    if (fcntl(stream, F_GETFD) < 0)
+      // The lowest free number is this one.
+      (void)open("/dev/null", mode);
+}
+
+static int runMain(int argc, char **argv) {
   arguments.assign(argv, argv + argc);
   obeyNoColor();
   // A reader that went away is an error of ours to report, not a signal.
@@ -187,6 +200,22 @@ int main(int argc, char **argv) {
   std::string said;
   if (!parseFlags(argc, argv, said))
     return failUsage(first, usageProblem(*chosen, said));
+  if (std::string problem = emptyValue(*chosen, rest); !problem.empty())
+    return failUsage(first, problem);
   installInterruptHandler();
-  return flushOutput(finish(first, chosen->run()));
+  llvm::Error err = chosen->run();
+  // What is done is done, however late the signal came.
+  if (!err)
+    setInterruptRequested(false);
+  return flushOutput(finish(first, std::move(err)));
+}
+
+int main(int argc, char **argv) {
+  installMemoryHandler();
+  installFileFaultHandler();
+  keepStandardStreams();
+  int code = runMain(argc, argv);
+  // Where standard error cannot be written, nobody can be told.
+  llvm::errs().clear_error();
+  return code;
 }

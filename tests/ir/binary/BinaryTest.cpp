@@ -347,10 +347,10 @@ TEST_F(ModuleFileTest, SaysWhatCannotBeRead) {
   ASSERT_FALSE(bool(missing));
   EXPECT_EQ(toText(missing.takeError()),
             folder +
-                "/none.moe: error: cannot read: No such file or directory");
+                "/none.moe: error: cannot be read: No such file or directory");
   auto directory = loadModule(folder);
   ASSERT_FALSE(bool(directory));
-  EXPECT_THAT(toText(directory.takeError()), HasSubstr("cannot read: "));
+  EXPECT_THAT(toText(directory.takeError()), HasSubstr("cannot be read: "));
 }
 
 // What is loaded is verified; the message shows the line.

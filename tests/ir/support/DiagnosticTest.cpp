@@ -1,6 +1,10 @@
 #include "ir/support/Diagnostic.h"
+#include "ir/support/Escape.h"
+#include "ir/support/Numbers.h"
 
 #include "gtest/gtest.h"
+
+#include <cmath>
 
 using namespace moec;
 
@@ -43,4 +47,24 @@ TEST(Diagnostic, ShowsWhatATerminalMaySee) {
                        .withSource(std::string("\x01\x02", 2))
                    << "no text"),
             "m.moe:1:1: error: no text");
+}
+
+TEST(Numbers, ReadBackExactly) {
+  EXPECT_EQ(formatDouble(0.5), "0.5");
+  EXPECT_EQ(formatDouble(1e-5), "1e-05");
+  EXPECT_EQ(formatDouble(-3.0), "-3.0");
+  EXPECT_EQ(formatDouble(0.1 + 0.2), "0.30000000000000004");
+  EXPECT_EQ(formatDouble(std::nan("")), "nan");
+  EXPECT_EQ(formatDouble(-HUGE_VAL), "-inf");
+  // Not the double that is nearest.
+  EXPECT_EQ(formatFloat(0.1f), "0.1");
+}
+
+TEST(Escape, Utf8ForJson) {
+  EXPECT_EQ(toUtf8("caf\xc3\xa9 \x1b"), "caf\xc3\xa9 \x1b");
+  EXPECT_EQ(toUtf8("a\xff"), "a\xef\xbf\xbd");
+  // The first bytes of a character, at the end.
+  EXPECT_EQ(toUtf8("a\xe2\x96"), "a\xef\xbf\xbd");
+  EXPECT_EQ(toUtf8("\xed\xa0\x80z").back(), 'z');
+  EXPECT_EQ(toUtf8(""), "");
 }

@@ -4,14 +4,19 @@
 #include "ir/support/Interrupt.h"
 #include "ir/support/MappedFile.h"
 #include "ir/support/Parallel.h"
+#include "ir/support/WholeFile.h"
 #include "tests/ir/support/TemporaryFolder.h"
 #include "llvm/ADT/StringExtras.h"
+#include "llvm/Support/FileSystem.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
 #include <atomic>
 #include <csignal>
+#include <fcntl.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
+#include <thread>
 #include <unistd.h>
 
 using namespace moec;
@@ -161,6 +166,32 @@ TEST(AtomicFile, LinksStay) {
   EXPECT_TRUE(llvm::sys::fs::is_symlink_file(folder.file("link")));
 }
 
+TEST(AtomicFile, LinksToWhatIsNotThereYet) {
+  TemporaryFolder folder;
+  ASSERT_EQ(::mkdir(folder.file("deep").c_str(), 0777), 0);
+  ASSERT_EQ(::symlink("deep/target", folder.file("link").c_str()), 0);
+  ASSERT_EQ(::symlink("link", folder.file("second").c_str()), 0);
+  ASSERT_FALSE(bool(writeFileAtomically(folder.file("second"), "text")));
+  auto text = readWholeFile(folder.file("deep/target"));
+  ASSERT_TRUE(bool(text));
+  EXPECT_EQ(*text, "text");
+  EXPECT_TRUE(llvm::sys::fs::is_symlink_file(folder.file("link")));
+  // One to itself points nowhere.
+  ASSERT_EQ(::symlink("loop", folder.file("loop").c_str()), 0);
+  EXPECT_THAT(failure(AtomicFile::create(folder.file("loop"))),
+              HasSubstr("cannot create the file"));
+}
+
+TEST(AtomicFile, KeepsThePermissionsOfWhatItReplaces) {
+  TemporaryFolder folder;
+  std::string path = folder.write("f", "old");
+  ASSERT_EQ(::chmod(path.c_str(), 0600), 0);
+  ASSERT_FALSE(bool(writeFileAtomically(path, "new")));
+  struct stat status;
+  ASSERT_EQ(::stat(path.c_str(), &status), 0);
+  EXPECT_EQ(status.st_mode & 0777, 0600u);
+}
+
 TEST(AtomicFile, PositionalWritesFromThreads) {
   TemporaryFolder folder;
   auto file = AtomicFile::create(folder.file("out"));
@@ -273,6 +304,98 @@ TEST(Interrupt, SecondSignalRemovesTemporariesAndKills) {
   EXPECT_TRUE(WIFSIGNALED(status));
   EXPECT_EQ(WTERMSIG(status), SIGINT);
   EXPECT_TRUE(folder.list().empty());
+}
+
+/// Runs `work` in a process of its own, and tells how that ended.
+static int statusOf(llvm::function_ref<void()> work) {
+  pid_t child = ::fork();
+  if (child == 0) {
+    installInterruptHandler();
+    work();
+    ::_exit(3);
+  }
+  int status = 0;
+  EXPECT_EQ(::waitpid(child, &status, 0), child);
+  return status;
+}
+
+TEST(Interrupt, WorkThatDoesNotListenEndsAnyway) {
+  TemporaryFolder folder;
+  int status = statusOf([&] {
+    auto file = AtomicFile::create(folder.file("out"));
+    if (!file)
+      ::_exit(2);
+    std::raise(SIGINT);
+    for (;;)
+      ::pause();
+  });
+  ASSERT_TRUE(WIFEXITED(status));
+  EXPECT_EQ(WEXITSTATUS(status), 130);
+  EXPECT_TRUE(folder.list().empty());
+}
+
+TEST(Interrupt, AClearedFlagEndsNothing) {
+  int status = statusOf([&] {
+    std::raise(SIGINT);
+    setInterruptRequested(false);
+    ::usleep(1'200'000);
+    ::_exit(0);
+  });
+  ASSERT_TRUE(WIFEXITED(status));
+  EXPECT_EQ(WEXITSTATUS(status), 0);
+}
+
+TEST(WholeFile, FilesPipesAndWhatIsNeither) {
+  TemporaryFolder folder;
+  std::string text(1'000'000, 'x');
+  auto file = readWholeFile(folder.write("f", text));
+  ASSERT_TRUE(bool(file));
+  EXPECT_EQ(*file, text);
+  auto empty = readWholeFile("/dev/null");
+  ASSERT_TRUE(bool(empty));
+  EXPECT_EQ(*empty, "");
+  EXPECT_EQ(failure(readWholeFile(folder.file("none"))),
+            folder.file("none") +
+                ": error: cannot be read: No such file or directory");
+  EXPECT_THAT(failure(readWholeFile(folder.path())),
+              HasSubstr("cannot be read: Is a directory"));
+  std::string pipe = folder.file("pipe");
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0666), 0);
+  std::thread writer([&] {
+    // Nobody writes at first, then somebody slowly.
+    ::usleep(100'000);
+    int descriptor = ::open(pipe.c_str(), O_WRONLY);
+    for (size_t at = 0; at < text.size();) {
+      ssize_t done = ::write(descriptor, text.data() + at,
+                             std::min<size_t>(text.size() - at, 99'999));
+      at += size_t(std::max<ssize_t>(done, 0));
+    }
+    ::close(descriptor);
+  });
+  auto piped = readWholeFile(pipe);
+  writer.join();
+  ASSERT_TRUE(bool(piped));
+  EXPECT_EQ(*piped, text);
+}
+
+TEST(WholeFile, WaitingEndsWithTheFirstSignal) {
+  TemporaryFolder folder;
+  std::string pipe = folder.file("pipe");
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0666), 0);
+  for (bool hasWriter : {false, true}) {
+    int status = statusOf([&] {
+      int writer = hasWriter ? ::open(pipe.c_str(), O_RDWR) : -1;
+      std::thread([] {
+        ::usleep(100'000);
+        ::kill(::getpid(), SIGINT);
+      }).detach();
+      auto text = readWholeFile(pipe);
+      ::close(writer);
+      ::_exit(!text && isInterrupted(text.takeError()) ? 7 : 8);
+    });
+    ASSERT_TRUE(WIFEXITED(status));
+    EXPECT_EQ(WEXITSTATUS(status), 7) << hasWriter;
+  }
 }
 
 TEST(Parallel, RunsEachItemOnceAndReportsTheLowestFailure) {

@@ -228,7 +228,7 @@ TEST(Options, OutOfRangeIsAnError) {
     return sampler ? std::string() : toText(sampler.takeError());
   };
   EXPECT_EQ(message([](SamplerOptions &o) { o.temperature = -1; }),
-            "temperature: error: expected a number of at least 0, got -1");
+            "temperature: error: expected a number of at least 0, got -1.0");
   EXPECT_THAT(message([](SamplerOptions &o) { o.temperature = kNan; }),
               testing::HasSubstr("temperature: error"));
   EXPECT_THAT(message([](SamplerOptions &o) { o.topP = 0; }),

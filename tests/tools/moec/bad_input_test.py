@@ -703,7 +703,8 @@ class Requests(harness.MoecTest):
 
     def test_ids_outside_the_vocabulary(self):
         self.fails(["generate", self.model, "--prompt-ids", "1,300"], "300")
-        self.fails(["generate", self.model, "--prompt-ids=-5"], "-5")
+        self.fails(["generate", self.model, "--prompt-ids=-5"], "-5",
+                   code=2)
 
     def test_empty_prompt(self):
         self.fails(["generate", self.model, "--prompt", ""], "no tokens")

@@ -300,6 +300,25 @@ class Commands(harness.MoecTest):
             "tokenize", self.path("model without a suffix"), "--text",
             "ab")["ids"])
 
+    def test_tokenize_a_folder_whose_module_has_the_tokenizer(self):
+        model = tiny.write_hf(self.path("model"))
+        out = self.path("out")
+        self.succeeds("upcycle", model, "-o", out, "--experts", 2, "--top-k", 1)
+        expected = self.json("tokenize", model, "--text", "ab c")
+        os.unlink(os.path.join(out, "tokenizer.json"))
+        self.assertEqual(self.json("tokenize", out, "--text", "ab c"), expected)
+
+    def test_tokenize_a_checkpoint_without_a_tokenizer(self):
+        checkpoint = tiny.write_llama2c(self.path("m.bin"))
+        self.fails(["tokenize", checkpoint, "--text", "a"],
+                   "brings no tokenizer", "--tokenizer", place=checkpoint)
+        tokenizer = tiny.write_llama2c_tokenizer(self.path("t.bin"), 300)
+        self.assertTrue(self.json("tokenize", checkpoint, "--tokenizer",
+                                  tokenizer, "--text", "a")["ids"])
+        # A name that is wrong is not passed over.
+        self.fails(["tokenize", self.path("none"), "--tokenizer", tokenizer,
+                    "--text", "a"], "No such file", place=self.path("none"))
+
     def test_tokenize_a_tokenizer_alone(self):
         path = os.path.join(self.model, "tokenizer.json")
         answer = self.json("tokenize", path, "--text", "ab")

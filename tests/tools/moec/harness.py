@@ -86,11 +86,12 @@ class MoecTest(unittest.TestCase):
             self.assertIn(part, lines[0])
         return lines[0]
 
-    def start(self, *arguments):
+    def start(self, *arguments, stdin=subprocess.DEVNULL, env={}):
         """A process that has installed its handler of Ctrl-C."""
         process = subprocess.Popen(
-            [BINARY, *map(str, arguments)], stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment())
+            [BINARY, *map(str, arguments)], stdin=stdin,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            env=environment(**env))
 
         def end():
             if process.poll() is None:

@@ -50,6 +50,27 @@ class Help(harness.MoecTest):
                     # Types as C++ calls them say nothing.
                     self.assertNotRegex(words[0], "<(u?int|u?long|string)>")
 
+    def test_what_takes_a_model_takes_the_flags_of_models(self):
+        """`diff` calls its models A and B."""
+        models = 0
+        for name in command_names():
+            text = self.succeeds(name, "--help")
+            usage = text.split("\n")[2]
+            if not re.search(r" (MODEL|A B)$", usage):
+                continue
+            models += 1
+            expected = ["--tokenizer=", "--long-context"]
+            if name in ("generate", "eval", "bench"):
+                expected += ["--dtype=", "--variant=", "--verify"]
+            if name not in ("import", "inspect", "dump", "compile"):
+                expected.append("--threads=")
+            if name not in ("import", "dump"):
+                expected.append("--json")
+            for flag in expected:
+                with self.subTest(command=name, flag=flag):
+                    self.assertIn("\n  " + flag, text)
+        self.assertGreaterEqual(models, 10)
+
     def test_help_is_a_value_where_one_is_due(self):
         self.fails(["tokenize", self.path("none"), "--text", "--help"],
                    "No such file")
@@ -69,18 +90,33 @@ class WrongUsage(harness.MoecTest):
                 (["compile", "m"], ["-o is missing"]),
                 (["upcycle", "m"], ["-o is missing"]),
                 (["bench", "m", "--runs", "-1"],
-                 ["--runs is '-1'", "0 or more"]),
+                 ["--runs is '-1'", "1 or more"]),
                 (["generate", "m", "--max-tokens", "many"],
                  ["--max-tokens is 'many'", "an integer"]),
                 (["generate", "m", "--max-tokens"],
                  ["--max-tokens wants a value"]),
                 (["generate", "m", "--top-p", "x"],
                  ["--top-p is 'x'", "a number"]),
+                (["generate", "m", "--temperature", ""],
+                 ["--temperature is ''", "a number"]),
+                (["generate", "m", "--top-k", "1\n2"],
+                 ["--top-k is '1"]),
                 (["compile", "m", "-o", "a", "--json=x"], ["--json is 'x'"]),
                 (["bench", "m", "--prefill", "0"], ["--prefill", "1 or more"]),
                 (["eval", "m", "--ids", "1,2", "--max-tokens", "-5"],
                  ["--max-tokens", "0 or more"]),
                 (["eval", "m", "--ids", "1,2", "--step", "-1"], ["--step"]),
+                (["eval", "m", "--ids", "1,2", "--step", "1"],
+                 ["--step goes with --logits"]),
+                (["eval", "m", "--ids", "1", "--logits", "x", "--window", "9"],
+                 ["--window"]),
+                (["generate", "", "--prompt", "a"], ["MODEL"]),
+                (["import", "m", "-o", ""], ["-o is ''", "file.moe"]),
+                (["upcycle", "m", "-o", "x", "--recipe="],
+                 ["--recipe is ''"]),
+                (["diff", "m", "n", "--html", ""], ["--html is ''"]),
+                (["upcycle", "m", "-o", "x.moe", "--edit-expert",
+                  "layer=0},simplify{"], ["--edit-expert", "braces"]),
                 (["eval", "m"], ["--text FILE or --ids"]),
                 (["eval", "m", "--ids", "1", "--text", "b"], ["either"]),
                 (["opt", "m", "--print-ir-after=simplfy"],
@@ -96,6 +132,42 @@ class WrongUsage(harness.MoecTest):
             with self.subTest(arguments):
                 line = self.fails(arguments, *words, code=2)
                 self.assertNotIn(os.sep + "moec", line)
+
+    def test_numbers_are_whole_and_finite(self):
+        """Every flag of every command whose value is a number."""
+        flags = 0
+        for name in command_names():
+            text = self.succeeds(name, "--help")
+            arguments = (["-o", self.path("x")] if name in
+                         ("compile", "export", "import", "upcycle") else [])
+            arguments += ["m"] * (2 if name == "diff" else 1)
+            for flag, kind in re.findall(
+                    "--([a-z-]+)=<(count|number|tokens|ids)>", text):
+                flags += 1
+                bad = ["", "1x", "nan", "1e999", "0x10"]
+                if kind == "ids":
+                    bad += ["1,,2", "1,", "-1"]
+                elif kind in ("count", "tokens") and name != "upcycle":
+                    bad += [" 1", "-1", "99999999999999999999"]
+                for value in bad:
+                    with self.subTest(command=name, flag=flag, value=value):
+                        result = self.run_moec(name, *arguments,
+                                               f"--{flag}={value}")
+                        text = result.stderr
+                        self.assertIn(result.returncode, (1, 2), text)
+                        self.assertEqual(text.count("error:"), 1, text)
+                        self.assertNotIn("No such file", text)
+                        line = text.split("\n")[0].replace("-", "_")
+                        self.assertIn(flag.replace("-", "_"), line)
+        self.assertGreater(flags, 40)
+
+    def test_numbers_that_are_taken(self):
+        for arguments in (["--temperature", "1e-3"], ["--temperature", ".5"],
+                          ["--top-k", "010"], ["--seed", str(2**64 - 1)],
+                          ["--max-tokens", "0"], ["--top-p", "1"]):
+            with self.subTest(arguments):
+                self.fails(["generate", self.path("none"), "--prompt", "a",
+                            *arguments], "No such file")
 
     def test_flags_of_editing_and_of_upcycling(self):
         for flags in (["--recipe", "skywork"], ["--experts", 3],
