@@ -234,7 +234,7 @@ TEST_F(GraphTest, EventsInNodes) {
 TEST_F(GraphTest, MemoryOfGraphs) {
   CUDA_MEM_ALLOC_NODE_PARAMS params = {};
   params.poolProps.allocType = CU_MEM_ALLOCATION_TYPE_PINNED;
-  params.poolProps.location = {CU_MEM_LOCATION_TYPE_DEVICE, {0}};
+  params.poolProps.location = {CU_MEM_LOCATION_TYPE_DEVICE, 0};
   params.bytesize = 256;
   CUgraphNode made = nullptr;
   OK(cuGraphAddMemAllocNode(&made, graph, nullptr, 0, &params));

@@ -198,9 +198,8 @@ TEST_F(MemoryTest, KernelsSeePinnedRegisteredAndManagedMemory) {
 
   CUdeviceptr managed = 0;
   OK(cuMemAllocManaged(&managed, 256, CU_MEM_ATTACH_GLOBAL));
-  OK(cuMemPrefetchAsync(managed, 256,
-                        CUmemLocation{CU_MEM_LOCATION_TYPE_DEVICE, {0}}, 0,
-                        nullptr));
+  OK(cuMemPrefetchAsync(
+      managed, 256, CUmemLocation{CU_MEM_LOCATION_TYPE_DEVICE, 0}, 0, nullptr));
   OK(fill(nullptr, managed, 8, 64));
   OK(cuCtxSynchronize());
   EXPECT_EQ(reinterpret_cast<unsigned *>(managed)[1], 8u);
@@ -284,7 +283,7 @@ TEST_F(MemoryTest, UseAfterAStreamOrderedFreeIsCaught) {
 TEST_F(MemoryTest, PoolsOfTheProgram) {
   CUmemPoolProps props = {};
   props.allocType = CU_MEM_ALLOCATION_TYPE_PINNED;
-  props.location = {CU_MEM_LOCATION_TYPE_DEVICE, {1}};
+  props.location = {CU_MEM_LOCATION_TYPE_DEVICE, 1};
   props.maxSize = 1024;
   CUmemoryPool pool = nullptr;
   OK(cuMemPoolCreate(&pool, &props));
@@ -298,7 +297,7 @@ TEST_F(MemoryTest, PoolsOfTheProgram) {
   OK(cuPointerGetAttribute(&ordinal, CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL, a));
   EXPECT_EQ(ordinal, 1);
   // Device 0 reaches it once it may.
-  CUmemAccessDesc access = {{CU_MEM_LOCATION_TYPE_DEVICE, {0}},
+  CUmemAccessDesc access = {{CU_MEM_LOCATION_TYPE_DEVICE, 0},
                             CU_MEM_ACCESS_FLAGS_PROT_READWRITE};
   OK(cuMemPoolSetAccess(pool, &access, 1));
   OK(fill(s, a, 2, 64));
