@@ -206,7 +206,7 @@ std::string moec::fieldText(Attributes &attrs, llvm::StringRef name) {
       continue;
     if (auto text = value.getAsString())
       return text->str();
-    if (auto whole = value.getAsInteger())
+    if (auto whole = wholeNumber(value))
       return std::to_string(*whole);
     if (auto number = value.getAsNumber())
       return formatDouble(*number);

@@ -265,6 +265,13 @@ llvm::json::Object moec::toJson(const YamlNode &map,
   return object;
 }
 
+std::optional<int64_t> moec::wholeNumber(const llvm::json::Value &value) {
+  std::optional<double> number = value.getAsNumber();
+  if (!number || !(*number < 0x1p63))
+    return std::nullopt;
+  return value.getAsInteger();
+}
+
 std::string moec::jsonText(const llvm::json::Value &value) {
   std::string text;
   auto add = [&](const std::string &part) {
@@ -285,7 +292,7 @@ std::string moec::jsonText(const llvm::json::Value &value) {
       add(jsonText(item));
     return text + "]";
   }
-  if (value.kind() == llvm::json::Value::Number && !value.getAsInteger())
+  if (value.kind() == llvm::json::Value::Number && !wholeNumber(value))
     return formatDouble(*value.getAsNumber());
   return llvm::formatv("{0}", value).str();
 }

@@ -40,6 +40,10 @@ llvm::json::Object toJson(const YamlNode &map, llvm::ArrayRef<RecipeKey> keys);
 /// JSON in one line: keys sorted, numbers as short as they can be.
 std::string jsonText(const llvm::json::Value &value);
 
+/// The number, if it is whole and fits; 2^63, which LLVM's own test lets
+/// through, does not.
+std::optional<int64_t> wholeNumber(const llvm::json::Value &value);
+
 /// Parameters of a recipe, by name.
 using RecipeParameters = std::map<std::string, int64_t>;
 

@@ -136,6 +136,19 @@ TEST(Recipe, CarriesItsTraining) {
     }
 }
 
+TEST(Recipe, NumbersAtTheEndOfTheirType) {
+  for (auto [number, text] :
+       {std::pair("9223372036854775808", "9223372036854775808.0"),
+        std::pair("1e300", "1e+300"),
+        std::pair("4611686018427387904", "4611686018427387904")}) {
+    auto builder = llvm::cantFail(RecipeBuilder::open("drop-upcycling"));
+    ASSERT_FALSE(bool(builder.set(std::string("training.tokens=") + number)));
+    std::map<std::string, std::string> facts;
+    llvm::cantFail(builder.build()).addFacts(facts);
+    EXPECT_EQ(facts["training.tokens"], text);
+  }
+}
+
 TEST(Recipe, PromptsOfAFile) {
   auto builder = llvm::cantFail(RecipeBuilder::open("mergekit"));
   llvm::cantFail(builder.setPrompts("- positive: [a, b]\n  negative: c\n"
