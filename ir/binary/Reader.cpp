@@ -194,6 +194,14 @@ llvm::Expected<Polynomial> Reader::readBound(const fb::DimSymbol &dim) {
     }
     bound += product;
   }
+  // What the text cannot say either: nothing, or like terms that add up to
+  // more.
+  if (bound.terms().empty())
+    return fail(text(dim.name())) << "the bound has no terms";
+  for (const Polynomial::Term &term : bound.terms())
+    if (term.coefficient > kMostCoefficient)
+      return fail(text(dim.name()))
+             << "coefficient " << term.coefficient << " is outside [1, 2^40]";
   return bound;
 }
 

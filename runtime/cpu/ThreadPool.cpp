@@ -83,7 +83,7 @@ ThreadPool::~ThreadPool() {
 }
 
 void ThreadPool::expect(const void *memory, uint64_t bytes) {
-  expected.store(static_cast<const uint8_t *>(memory),
+  expected.store(reinterpret_cast<uintptr_t>(memory),
                  std::memory_order_relaxed);
   expectedBytes.store(bytes, std::memory_order_relaxed);
 }
@@ -92,7 +92,7 @@ void ThreadPool::expect(const void *memory, uint64_t bytes) {
 void ThreadPool::waitAMoment(unsigned thread, Progress &progress) {
   // Prefetching never faults, so it does not matter if the two are of
   // different calls.
-  const uint8_t *memory = expected.load(std::memory_order_relaxed);
+  uintptr_t memory = expected.load(std::memory_order_relaxed);
   uint64_t part = expectedBytes.load(std::memory_order_relaxed) / threads();
   if (progress.memory != memory)
     progress = {memory, 0};
@@ -101,7 +101,9 @@ void ThreadPool::waitAMoment(unsigned thread, Progress &progress) {
     return;
   }
   for (unsigned line = 0; line < 4; ++line, progress.bytes += 64)
-    __builtin_prefetch(memory + part * thread + progress.bytes, 0, 2);
+    __builtin_prefetch(
+        reinterpret_cast<const void *>(memory + part * thread + progress.bytes),
+        0, 2);
 }
 
 void ThreadPool::wakeWorkers() {

@@ -66,7 +66,7 @@ public:
 private:
   /// How far a thread has come with what is expected.
   struct Progress {
-    const uint8_t *memory = nullptr;
+    uintptr_t memory = 0;
     uint64_t bytes = 0;
   };
   void waitAMoment(unsigned thread, Progress &progress);
@@ -84,7 +84,7 @@ private:
   std::atomic<void *> context{nullptr};
   std::atomic<int64_t> tasks{0};
 
-  std::atomic<const uint8_t *> expected{nullptr};
+  std::atomic<uintptr_t> expected{0};
   std::atomic<uint64_t> expectedBytes{0};
   Progress callersProgress;
 

@@ -285,6 +285,27 @@ TEST_F(HostileTest, RaggedDimensionBoundedByItself) {
   EXPECT_THAT(problem(), HasSubstr("r: error: is bounded by dimension 0"));
 }
 
+TEST_F(HostileTest, RaggedDimensionBoundedByNothing) {
+  auto dim = std::make_unique<fb::DimSymbolT>();
+  dim->name = "r";
+  dim->ragged = true;
+  module.dims.push_back(std::move(dim));
+  EXPECT_THAT(problem(), HasSubstr("r: error: the bound has no terms"));
+}
+
+TEST_F(HostileTest, RaggedDimensionOfLikeTerms) {
+  auto dim = std::make_unique<fb::DimSymbolT>();
+  dim->name = "r";
+  dim->ragged = true;
+  for (int i = 0; i < 2; ++i) {
+    dim->bound.push_back(std::make_unique<fb::TermT>());
+    dim->bound.back()->coefficient = int64_t(1) << 40;
+  }
+  module.dims.push_back(std::move(dim));
+  EXPECT_THAT(problem(), HasSubstr("r: error: coefficient 2199023255552 is "
+                                   "outside [1, 2^40]"));
+}
+
 // A list that many tables share must not be copied for each.
 TEST(BinaryLimitsTest, SharedListsAreCharged) {
   flatbuffers::FlatBufferBuilder b;
