@@ -5,6 +5,7 @@
 #include "ir/support/Hash.h"
 #include "passes/memory/PlanBuffers.h"
 #include "runtime/schema/PlanDigest.h"
+#include "runtime/schema/PlanVersion.h"
 #include "llvm/ADT/DenseMap.h"
 #include "llvm/ADT/MapVector.h"
 #include "llvm/ADT/STLExtras.h"
@@ -13,8 +14,6 @@
 using namespace moec;
 
 namespace {
-constexpr uint16_t kMajor = 1, kMinor = 2;
-
 /// One launch before a target is chosen.
 struct BoundLaunch {
   const Operation *op;
@@ -344,8 +343,8 @@ llvm::Error PlanBuilder::addVariant(cpu::CpuLevel level) {
 }
 
 llvm::Expected<std::string> PlanBuilder::run() {
-  out.major = kMajor;
-  out.minor = kMinor;
+  out.major = plan::kMajor;
+  out.minor = plan::kMinor;
   out.producer = options.producer;
   for (auto &[key, value] : module.facts) {
     auto fact = std::make_unique<plan::FactT>();

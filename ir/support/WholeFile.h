@@ -1,5 +1,4 @@
-//===- WholeFile.h - files, pipes and standard input, to the end
-//-----------===//
+//===- WholeFile.h - files, pipes and standard input, whole ---------------===//
 #pragma once
 
 #include "llvm/ADT/StringRef.h"

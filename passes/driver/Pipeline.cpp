@@ -98,13 +98,7 @@ llvm::Error PipelineParser::parseOptions(Pass &pass) {
   TokenStream tokens(text, place, at);
   NoAttrs none;
   Attributes *options = pass.optionFields();
-  if (llvm::Error err = parseAttributes(tokens, options ? *options : none))
-    return llvm::handleErrors(
-        std::move(err), [&](std::unique_ptr<Diagnostic> diag) -> llvm::Error {
-          // What was blanked is shown all the same.
-          diag->sourceLine = text;
-          return llvm::Error(std::move(diag));
-        });
+  MOEC_TRY(parseAttributes(tokens, options ? *options : none));
   at = tokens.peek().column - 1;
   return llvm::Error::success();
 }

@@ -20,15 +20,20 @@ inline llvm::StringRef text(const flatbuffers::String *string) {
                 : llvm::StringRef();
 }
 
-/// `the SHA-256 <expected>, found <digest>`, unless `bytes` have that digest.
+/// `the SHA-256 <expected>, found <digest>`, unless that is what was found.
 inline std::optional<std::string>
-otherDigest(const flatbuffers::Vector<uint8_t> &expected,
-            llvm::ArrayRef<uint8_t> bytes) {
+otherDigest(const flatbuffers::Vector<uint8_t> &expected, const Digest &found) {
   llvm::ArrayRef<uint8_t> digest(expected.data(), expected.size());
-  Digest found = sha256(bytes);
   if (digest == llvm::ArrayRef<uint8_t>(found))
     return std::nullopt;
   return "the SHA-256 " + moec::toHex(digest) + ", found " + moec::toHex(found);
+}
+
+/// The same of what `bytes` have.
+inline std::optional<std::string>
+otherDigest(const flatbuffers::Vector<uint8_t> &expected,
+            llvm::ArrayRef<uint8_t> bytes) {
+  return otherDigest(expected, sha256(bytes));
 }
 
 } // namespace moec::runtime::fields

@@ -5,6 +5,7 @@
 #include "runtime/program/Fields.h"
 #include "runtime/program/PlanValidator.h"
 #include "runtime/schema/PlanDigest.h"
+#include "runtime/schema/PlanVersion.h"
 #include "runtime/schema/plan_generated.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/SmallVector.h"
@@ -76,11 +77,8 @@ static llvm::Error checkDigest(const plan::Plan &plan,
   if (size != Digest().size())
     return error(place) << "expects a SHA-256 of " << Digest().size()
                         << " bytes of the plan, got " << size << " bytes";
-  llvm::ArrayRef<uint8_t> expected(own->data(), size);
-  Digest found = plan::digestOf(bytes, *own);
-  if (expected != llvm::ArrayRef<uint8_t>(found))
-    return error(place) << "is damaged: expects the SHA-256 " << toHex(expected)
-                        << ", found " << toHex(found);
+  if (auto other = fields::otherDigest(*own, plan::digestOf(bytes, *own)))
+    return error(place) << "is damaged: expects " << *other;
   return llvm::Error::success();
 }
 
@@ -88,10 +86,10 @@ llvm::Expected<std::shared_ptr<const Plan>>
 Plan::check(std::shared_ptr<Plan> plan, llvm::ArrayRef<uint8_t> bytes) {
   Location place = Location::inFile(plan->name);
   MOEC_ASSIGN(PlanVersion version, readPlanVersion(bytes, plan->name));
-  if (version.major != kPlanMajor)
+  if (version.major != plan::kMajor)
     return error(place) << "is a plan of version " << version.major << "."
                         << version.minor << ", this program reads version "
-                        << kPlanMajor << "." << kPlanMinor;
+                        << plan::kMajor << "." << plan::kMinor;
   flatbuffers::Verifier verifier(bytes.data(), bytes.size(), kMaxDepth,
                                  kMaxTables);
   if (!plan::VerifyPlanBuffer(verifier))

@@ -30,11 +30,6 @@ struct Variant;
 
 namespace moec::runtime {
 
-/// The newest major version that this build reads, and the minor version that
-/// it writes.
-inline constexpr uint16_t kPlanMajor = 1;
-inline constexpr uint16_t kPlanMinor = 2;
-
 struct PlanVersion {
   uint16_t major = 0;
   uint16_t minor = 0;

@@ -2,9 +2,8 @@
 // beside a tokenizer. A line `---- NAME` begins each file of the input.
 
 #include "frontend/hf/HfDirectory.h"
-#include "frontend/models/ModelConfig.h"
-#include "frontend/models/WeightMap.h"
 #include "frontend/tokenizer/ImportTokenizer.h"
+#include "tests/fuzz/ModelFuzz.h"
 #include "tests/fuzz/TokenizerFuzz.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/Support/FileSystem.h"
@@ -38,28 +37,6 @@ struct Folder {
 };
 } // namespace
 
-static void readModel(const std::string &path) {
-  auto checkpoint = openHfDirectory(path);
-  if (!checkpoint) {
-    (void)toText(checkpoint.takeError());
-    return;
-  }
-  auto result = readModelConfig(*checkpoint);
-  if (!result) {
-    (void)toText(result.takeError());
-    return;
-  }
-  auto map =
-      WeightMap::create(*checkpoint, result->config, RotaryLayout::halfSplit);
-  if (!map) {
-    (void)toText(map.takeError());
-    return;
-  }
-  for (const WeightEntry &entry : map->entries())
-    if (map->readF32(*checkpoint, entry).size() != *elementCount(entry.shape))
-      std::abort();
-}
-
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
   static const Folder folder;
   llvm::SmallVector<llvm::StringRef> parts;
@@ -73,7 +50,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
     std::ofstream file(written.back(), std::ios::binary);
     file.write(contents.data(), std::streamsize(contents.size()));
   }
-  readModel(folder.path);
+  useCheckpoint(openHfDirectory(folder.path));
   useTokenizer(importTokenizer(folder.path));
   for (const std::string &path : written)
     (void)llvm::sys::fs::remove(path);
