@@ -4,6 +4,7 @@
 #include "ir/support/Philox.h"
 #include "ir/support/QuantizedBlocks.h"
 #include "ir/support/Statistics.h"
+#include "llvm/ADT/DenseSet.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/Support/Endian.h"
 
@@ -27,6 +28,22 @@ const Expr *moec::asPlainSource(const Expr &expr) {
       resolve(*at.args[0]).type.element() == at.type.element())
     return asPlainSource(*at.args[0]);
   return nullptr;
+}
+
+std::vector<const Expr *> moec::sourceTensors(const Expr &expr) {
+  llvm::DenseSet<const Expr *> visited;
+  std::vector<const Expr *> sources, work{&expr};
+  while (!work.empty()) {
+    const Expr &at = resolve(*work.back());
+    work.pop_back();
+    if (!visited.insert(&at).second)
+      continue;
+    if (at.kind == ExprKind::Source)
+      sources.push_back(&at);
+    for (const ExprRef &arg : llvm::reverse(at.args))
+      work.push_back(arg.get());
+  }
+  return sources;
 }
 
 std::vector<const Expr *> moec::pieces(const Expr &expr) {

@@ -46,6 +46,10 @@ std::vector<const Expr *> pieces(const Expr &expr);
 /// Follows refs: the expression that defines the value.
 const Expr &resolve(const Expr &expr);
 
+/// The source tensors that an expression's numbers come from, through refs;
+/// each node once, in the order of arguments.
+std::vector<const Expr *> sourceTensors(const Expr &expr);
+
 /// The source tensor that an expression is, bit by bit, if it is one:
 /// casts and dequantisations that change nothing are looked through.
 const Expr *asPlainSource(const Expr &expr);

@@ -88,21 +88,13 @@ llvm::Error moec::checkDigests(const Module &module, CheckpointReader &reader) {
 /// plan states those of their tensors.
 static llvm::Error digestFilesOfComputed(Module &module,
                                          CheckpointReader &reader) {
-  llvm::SmallPtrSet<const Expr *, 32> seen;
   llvm::SmallPtrSet<const SourceFile *, 4> needed;
-  std::function<void(const Expr &)> visit = [&](const Expr &expr) {
-    if (!seen.insert(&expr).second)
-      return;
-    if (expr.kind == ExprKind::Source)
-      needed.insert(expr.file);
-    for (const ExprRef &arg : expr.args)
-      visit(*arg);
-  };
   for (auto &weight : module.weights())
     if (llvm::any_of(pieces(*weight->expr), [](const Expr *piece) {
           return !storedSource(*piece).first;
         }))
-      visit(*weight->expr);
+      for (const Expr *source : sourceTensors(*weight->expr))
+        needed.insert(source->file);
   for (auto &file : module.files())
     if (file->sha256.empty() && needed.count(file.get())) {
       MOEC_ASSIGN(file->sha256, reader.digest(*file));

@@ -25,19 +25,10 @@ static int64_t factNumber(const Module &module, const char *key) {
 
 /// Whether tensors of several files go into an expression.
 static bool mixesFiles(const Expr &expr) {
-  llvm::DenseSet<const Expr *> visited;
-  llvm::DenseSet<const SourceFile *> files;
-  llvm::SmallVector<const Expr *> work{&expr};
-  while (!work.empty()) {
-    const Expr &at = resolve(*work.pop_back_val());
-    if (!visited.insert(&at).second)
-      continue;
-    if (at.file)
-      files.insert(at.file);
-    for (const ExprRef &arg : at.args)
-      work.push_back(arg.get());
-  }
-  return files.size() > 1;
+  std::vector<const Expr *> sources = sourceTensors(expr);
+  return llvm::any_of(sources, [&](const Expr *source) {
+    return source->file != sources.front()->file;
+  });
 }
 
 /// One expert in words; tensors with the name of their file if `withFile`.

@@ -2,7 +2,6 @@
 
 #include "ir/support/Hash.h"
 #include "ir/weights/Materialize.h"
-#include "llvm/ADT/DenseSet.h"
 
 using namespace moec;
 
@@ -60,18 +59,9 @@ const std::string &ExprDigests::of(const Expr &expr) {
 }
 
 std::vector<std::string> moec::sourcesOf(const Expr &expr) {
-  llvm::DenseSet<const Expr *> visited;
   std::vector<std::string> sources;
-  std::vector<const Expr *> work{&expr};
-  while (!work.empty()) {
-    const Expr &at = resolve(*work.back());
-    work.pop_back();
-    if (!visited.insert(&at).second)
-      continue;
-    if (at.kind == ExprKind::Source)
-      sources.push_back(at.file->path + ": " + at.attrs<SourceAttrs>().key);
-    for (size_t i = at.args.size(); i-- > 0;)
-      work.push_back(at.args[i].get());
-  }
+  for (const Expr *source : sourceTensors(expr))
+    sources.push_back(source->file->path + ": " +
+                      source->attrs<SourceAttrs>().key);
   return sources;
 }

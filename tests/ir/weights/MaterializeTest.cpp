@@ -300,6 +300,15 @@ TEST_F(MaterializeTest, RefsPiecesAndPlainSources) {
   EXPECT_EQ(asPlainSource(*apply(ExprKind::Cast, {ref}, bf16)), nullptr);
 }
 
+TEST_F(MaterializeTest, SourceTensorsAreFoundThroughRefs) {
+  ExprRef w = source({2, 3}), other = source({2, 3}, "v");
+  auto ref = Expr::make(ExprKind::Ref, {}, nullptr, module.addWeight("w", w));
+  ASSERT_TRUE(bool(ref));
+  ExprRef sum = apply(ExprKind::Add, {*ref, other}, NoAttrs());
+  EXPECT_THAT(sourceTensors(*apply(ExprKind::Stack, {sum, w, sum}, NoAttrs())),
+              ElementsAre(w.get(), other.get()));
+}
+
 TEST_F(MaterializeTest, ReadErrorsAreReturned) {
   ExprRef broken = source({2}, "broken");
   ExprRef sum = apply(ExprKind::Add, {source({2}), broken}, NoAttrs());

@@ -630,6 +630,21 @@ class Plans(harness.MoecTest):
                    place=model)
         self.assertFalse(os.path.exists(self.path("other.moep")))
 
+    def test_source_of_a_module_without_digests_that_changed(self):
+        """A module of passes states none; its plan does."""
+        model = tiny.write_hf(self.path("model"))
+        dense, sparse = self.path("d.moe"), self.path("s.moe")
+        self.succeeds("import", model, "-o", dense)
+        self.succeeds("opt", dense, "--passes=upcycle{experts=4,top_k=2,"
+                      "init=drop}", "-o", sparse)
+        plan = self.path("plan.moep")
+        self.succeeds("compile", sparse, "-o", plan, "--pack=none", "--target",
+                      "cpu-generic")
+        run = ["generate", plan, "--prompt", "a", "--max-tokens", 1]
+        self.succeeds(*run, "--verify")
+        self.flip()
+        self.fails([*run, "--verify"], "SHA-256", "found", place=model)
+
     def test_variant_that_is_not_there(self):
         self.plan()
         self.fails(["generate", self.path("plan.moep"), "--prompt", "a",
