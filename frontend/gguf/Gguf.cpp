@@ -2,7 +2,6 @@
 
 #include "frontend/gguf/GgufHeader.h"
 #include "ir/support/Diagnostic.h"
-#include "ir/support/Numbers.h"
 #include "llvm/ADT/StringExtras.h"
 
 #include <limits>
@@ -170,8 +169,7 @@ public:
             !(number >= double(std::numeric_limits<T>::min()) &&
               number <= double(std::numeric_limits<T>::max())))
           return error(values.locationOf(entry))
-                 << "expected 32-bit integers, found "
-                 << formatDouble(double(number));
+                 << "expected 32-bit integers, found " << double(number);
         out.push_back(T(number));
       }
       return llvm::Error::success();

@@ -7,7 +7,6 @@
 //
 //===----------------------------------------------------------------------===//
 #include "frontend/models/ConfigReaders.h"
-#include "ir/support/Numbers.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringSet.h"
 
@@ -284,7 +283,7 @@ llvm::Error GgufReader::readGemma() {
     MOEC_ASSIGN(double value, number(suffix, byDefault));
     if (!(value >= 0 && std::isfinite(value)))
       return settings.errorAt(prefix + suffix.str())
-             << "expected a cap of 0 or more, found " << formatDouble(value);
+             << "expected a cap of 0 or more, found " << value;
     return value;
   };
   MOEC_ASSIGN(config.attentionSoftcap, cap("attn_logit_softcapping", 50));
@@ -320,8 +319,7 @@ GgufReader::readDivisors(const CheckpointTensor &tensor) {
   checkpoint.readF32(tensor, 0, divisors);
   for (float divisor : divisors)
     if (!(divisor > 0 && std::isfinite(divisor)))
-      return error(loc) << "expected positive rope factors, found "
-                        << formatFloat(divisor);
+      return error(loc) << "expected positive rope factors, found " << divisor;
   return divisors;
 }
 
@@ -364,7 +362,7 @@ llvm::Error GgufReader::readLongRope() {
            << "the metadata scales rope as well";
   if (!(magnitude > 0 && std::isfinite(magnitude)))
     return settings.errorAt(prefix + "rope.scaling.attn_factor")
-           << "expected a positive factor, found " << formatDouble(magnitude);
+           << "expected a positive factor, found " << magnitude;
   config.rope.scaling = RopeConfig::Scaling::longrope;
   config.rope.magnitude = magnitude;
   config.rope.originalContext = context.value_or(config.context);
@@ -403,8 +401,7 @@ llvm::Error GgufReader::readRope() {
   double divisor = factor.value_or(0);
   if (!(divisor >= 0 && std::isfinite(divisor)))
     return settings.errorAt(factorKey)
-           << "expected a positive rope factor, found "
-           << formatDouble(divisor);
+           << "expected a positive rope factor, found " << divisor;
   if (divisor != 0 && divisor != 1 && (!type || *type == "linear")) {
     rope.scaling = RopeConfig::Scaling::linear;
     rope.factor = divisor;

@@ -1,7 +1,6 @@
 //===- HfRope.cpp - rotary embedding in config.json -----------------------===//
 #include "frontend/models/HfKeys.h"
 #include "frontend/models/HfReader.h"
-#include "ir/support/Numbers.h"
 #include "llvm/ADT/STLExtras.h"
 
 #include <algorithm>
@@ -144,8 +143,7 @@ llvm::Error HfReader::readRopeScaling(llvm::StringRef key) {
              << "expected '" << name << "' in '" << key << "', found none";
     if (!(*value > 0))
       return settings.errorAt(prefix + name.str())
-             << "expected '" << name << "' to be positive, found "
-             << formatDouble(*value);
+             << "expected '" << name << "' to be positive, found " << *value;
     return *value;
   };
   for (const JsonMember &member : scaling.members)
@@ -205,8 +203,7 @@ llvm::Error HfReader::readRopeScaling(llvm::StringRef key) {
     if (rope.highFactor <= rope.lowFactor)
       return settings.errorAt(prefix + "high_freq_factor")
              << "expected 'high_freq_factor' above 'low_freq_factor', found "
-             << formatDouble(rope.highFactor) << " and "
-             << formatDouble(rope.lowFactor);
+             << rope.highFactor << " and " << rope.lowFactor;
     return llvm::Error::success();
   }
   return settings.errorAt(typeKey)

@@ -1,7 +1,6 @@
 #include "frontend/models/ModelConfig.h"
 
 #include "frontend/models/ConfigReaders.h"
-#include "ir/support/Numbers.h"
 #include "llvm/Support/ErrorHandling.h"
 
 #include <algorithm>
@@ -156,11 +155,10 @@ static llvm::Error checkShape(const Config &settings, const ModelConfig &config,
   if (!(config.normEps > 0 && config.normEps < 1))
     return settings.errorAt(keys.normEps)
            << "expected the norm's epsilon between 0 and 1, found "
-           << formatDouble(config.normEps);
+           << config.normEps;
   if (!(config.rope.theta > 0 && std::isfinite(config.rope.theta)))
     return settings.errorAt(keys.ropeTheta)
-           << "expected a positive rope theta, found "
-           << formatDouble(config.rope.theta);
+           << "expected a positive rope theta, found " << config.rope.theta;
   if (config.position == PositionKind::rotary)
     for (double frequency : config.rope.frequencies())
       if (!(std::abs(frequency) <= std::numeric_limits<float>::max()))

@@ -3,7 +3,6 @@
 #include "frontend/tokenizer/ImportTokenizer.h"
 #include "frontend/tokenizer/PieceIndex.h"
 #include "frontend/tokenizer/WriteGgufTokenizer.h"
-#include "ir/support/Numbers.h"
 #include "llvm/ADT/STLExtras.h"
 
 #include <cmath>
@@ -123,8 +122,7 @@ static llvm::Error readPieces(const GgufTokenizerData &metadata,
       piece.score = metadata.scores[id];
     if (!std::isfinite(piece.score))
       return fail() << "expected token " << id
-                    << " to have a finite score, got "
-                    << formatFloat(piece.score);
+                    << " to have a finite score, got " << piece.score;
     constexpr PieceType kTypes[] = {PieceType::Normal,      PieceType::Normal,
                                     PieceType::Unknown,     PieceType::Control,
                                     PieceType::UserDefined, PieceType::Unused,

@@ -1,6 +1,5 @@
 #include "frontend/tokenizer/ImportTokenizer.h"
 #include "ir/support/Diagnostic.h"
-#include "ir/support/Numbers.h"
 #include "runtime/text/Unicode.h"
 #include "llvm/Support/Endian.h"
 
@@ -49,7 +48,7 @@ static llvm::Error readPieces(llvm::StringRef bytes, llvm::StringRef name,
     uint32_t length = word(pos + 4);
     if (!std::isfinite(score))
       return fail(pos) << "expected piece " << asset.pieces.size()
-                       << " to have a finite score, got " << formatFloat(score);
+                       << " to have a finite score, got " << score;
     if (length > longest || length > bytes.size() - pos - 8)
       return fail(pos + 4) << "expected piece " << asset.pieces.size()
                            << " to have at most "

@@ -19,6 +19,7 @@
 #pragma once
 
 #include "ir/support/ElementType.h"
+#include "ir/support/Numbers.h"
 #include "llvm/ADT/ArrayRef.h"
 #include "llvm/ADT/StringRef.h"
 
@@ -83,8 +84,6 @@ struct NoAttrs final : AttrsOf<NoAttrs> {
   template <typename V> void fields(V &) {}
 };
 
-/// Prints a double so that it reads back to the same bits.
-std::string formatDouble(double value);
 /// Prints a string with quotes and escapes.
 std::string quote(llvm::StringRef text);
 

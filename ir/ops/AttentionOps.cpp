@@ -2,7 +2,6 @@
 
 #include "ir/core/Module.h"
 #include "ir/ops/Verify.h"
-#include "ir/support/Numbers.h"
 
 using namespace moec;
 using namespace moec::verify;
@@ -117,7 +116,7 @@ llvm::Error verify::checkAttention(const Operation &op) {
     return opError(op) << "has window " << attrs.window
                        << ", expects 0 or more";
   if (!(attrs.softcap >= 0))
-    return opError(op) << "has softcap " << formatDouble(attrs.softcap)
+    return opError(op) << "has softcap " << attrs.softcap
                        << ", expects 0 or more";
   MOEC_TRY(checkPaging(op, 3, q.type().dim(0))); // C3
   width = checkedMul(attrs.heads, v.dim(3).constant());

@@ -133,9 +133,9 @@ static llvm::Error checkRouteNumbers(const Operation &op,
   llvm::StringRef select = enumNames(attrs.select)[unsigned(attrs.select)];
   double threshold = attrs.threshold;
   auto badThreshold = [&](llvm::StringRef expected) {
-    return llvm::Error(
-        opError(op) << "has threshold " << formatDouble(threshold)
-                    << " with select = " << select << ", expects " << expected);
+    return llvm::Error(opError(op) << "has threshold " << threshold
+                                   << " with select = " << select
+                                   << ", expects " << expected);
   };
   switch (attrs.select) { // C6
   case RouterSelect::topp:
@@ -161,8 +161,7 @@ static llvm::Error checkRouteNumbers(const Operation &op,
                     bool mayBeNegative) -> llvm::Error {
     if (std::isfinite(value) && (mayBeNegative || value >= 0))
       return llvm::Error::success();
-    return opError(op) << "has " << name << " " << formatDouble(value)
-                       << ", expects "
+    return opError(op) << "has " << name << " " << value << ", expects "
                        << (mayBeNegative ? "a finite number"
                                          : "a finite number of 0 or more");
   };

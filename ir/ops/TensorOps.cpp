@@ -1,7 +1,6 @@
 #include "ir/ops/TensorOps.h"
 
 #include "ir/ops/Verify.h"
-#include "ir/support/Numbers.h"
 
 using namespace moec;
 using namespace moec::verify;
@@ -20,8 +19,7 @@ llvm::Error verify::checkClamp(const Operation &op) {
   MOEC_TRY(elementwise(op));
   double limit = op.attrs<ClampAttrs>().limit;
   if (!(limit > 0)) // C3
-    return opError(op) << "has limit " << formatDouble(limit)
-                       << ", expects more than 0";
+    return opError(op) << "has limit " << limit << ", expects more than 0";
   return llvm::Error::success();
 }
 llvm::Error verify::checkScale(const Operation &op) { return elementwise(op); }
@@ -71,8 +69,7 @@ llvm::Error verify::checkLayerNorm(const Operation &op) {
   MOEC_TRY(hasShape(op, op.result(), "a result", x.shape())); // C3
   double epsilon = op.attrs<LayerNormAttrs>().epsilon;
   if (!(epsilon >= 0)) // C4
-    return opError(op) << "has epsilon " << formatDouble(epsilon)
-                       << ", expects 0 or more";
+    return opError(op) << "has epsilon " << epsilon << ", expects 0 or more";
   return llvm::Error::success();
 }
 
@@ -105,7 +102,7 @@ llvm::Error verify::checkRmsNorm(const Operation &op) {
                     {width / attrs.groups}));
   MOEC_TRY(hasShape(op, op.result(), "a result", x.shape())); // C4
   if (!(attrs.epsilon >= 0))                                  // C5
-    return opError(op) << "has epsilon " << formatDouble(attrs.epsilon)
+    return opError(op) << "has epsilon " << attrs.epsilon
                        << ", expects 0 or more";
   return llvm::Error::success();
 }

@@ -12,6 +12,7 @@
 #pragma once
 
 #include "ir/support/Location.h"
+#include "ir/support/Numbers.h"
 #include "llvm/ADT/SmallVector.h"
 #include "llvm/ADT/Twine.h"
 #include "llvm/Support/Error.h"
@@ -19,6 +20,7 @@
 
 #include <memory>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 namespace moec {
@@ -59,7 +61,12 @@ public:
       : diag(std::move(other.diag)), os(diag->message) {}
 
   template <typename T> ErrorBuilder &&operator<<(const T &part) && {
-    os << part;
+    if constexpr (std::is_same_v<T, double>)
+      os << formatDouble(part);
+    else if constexpr (std::is_same_v<T, float>)
+      os << formatFloat(part);
+    else
+      os << part;
     return std::move(*this);
   }
   /// The source line that the caret points into.

@@ -17,8 +17,7 @@ static llvm::Error checkNumbers(const UpcycleOptions &options) {
   for (auto [name, ratio] : {std::pair("drop ratio", options.dropRatio),
                              std::pair("noise ratio", options.noiseRatio)})
     if (!(ratio >= 0 && ratio <= 1))
-      return error() << name << " is " << formatDouble(ratio)
-                     << ", outside [0, 1]";
+      return error() << name << " is " << ratio << ", outside [0, 1]";
   for (auto [name, number] :
        {std::pair("router std", options.routerStd),
         std::pair("noise std", options.noiseStd),
@@ -30,15 +29,13 @@ static llvm::Error checkNumbers(const UpcycleOptions &options) {
         std::pair("router minimum", options.routerMinimum),
         std::pair("capacity", options.capacity)})
     if (!(number >= 0 && number < 1e6))
-      return error() << name << " is " << formatDouble(number)
-                     << ", expects 0 or more";
+      return error() << name << " is " << number << ", expects 0 or more";
   for (auto [name, number] :
        {std::pair("router scale", options.routerScale),
         std::pair("logit scale", options.logitScale),
         std::pair("router threshold", options.routerThreshold)})
     if (!std::isfinite(number))
-      return error() << name << " is " << formatDouble(number)
-                     << ", expects a finite number";
+      return error() << name << " is " << number << ", expects a finite number";
   for (auto [name, number, least] :
        {std::tuple("granularity", options.granularity, 1),
         std::tuple("expert width", options.expertWidth, 0),
@@ -90,7 +87,7 @@ llvm::Error moec::checkOptions(const UpcycleOptions &options) {
     return error() << "permute is for init=copy, noise or drop, but init is "
                    << policy;
   if (options.weightScale != 0 && options.scaling == WeightScaling::none)
-    return error() << "weight_scale is " << formatDouble(options.weightScale)
+    return error() << "weight_scale is " << options.weightScale
                    << ", but scaling=none uses no scale";
   bool shared = options.sharedExperts || options.sharedWidth;
   if (!shared && (options.sharedGate || options.sharedScale != 1 ||

@@ -41,14 +41,12 @@ private:
 llvm::Error EditExpert::check() const {
   const EditExpertOptions &o = options();
   if (!(o.dropRatio >= 0 && o.dropRatio <= 1))
-    return error() << "drop ratio is " << formatDouble(o.dropRatio)
-                   << ", outside [0, 1]";
+    return error() << "drop ratio is " << o.dropRatio << ", outside [0, 1]";
   for (auto [name, number] :
        {std::pair("router std", o.routerStd),
         std::pair("noise std", o.noiseStd), std::pair("init std", o.initStd)})
     if (!(number >= 0 && number < 1e6))
-      return error() << name << " is " << formatDouble(number)
-                     << ", expects 0 or more";
+      return error() << name << " is " << number << ", expects 0 or more";
   return llvm::Error::success();
 }
 

@@ -63,7 +63,7 @@ llvm::Error SelectExperts::run(Module &module, PassContext &context) {
                    << ", which other weights are trained for; expects topk, "
                       "topp, threshold or all";
   if (!thresholds && o.threshold != 0)
-    return error() << "threshold is " << formatDouble(o.threshold)
+    return error() << "threshold is " << o.threshold
                    << ", but select=" << enumNames(o.select)[unsigned(o.select)]
                    << " has none";
   for (auto &program : module.programs()) {

@@ -1,7 +1,6 @@
 #include "runtime/text/Sampler.h"
 
 #include "ir/support/Diagnostic.h"
-#include "ir/support/Numbers.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/bit.h"
 
@@ -53,19 +52,16 @@ llvm::Expected<Sampler> Sampler::create(const SamplerOptions &options) {
   };
   // Negated, so that NaN fails too.
   if (!(options.temperature >= 0 && std::isfinite(options.temperature)))
-    return fail("temperature") << "a number of at least 0, got "
-                               << formatDouble(options.temperature);
+    return fail("temperature")
+           << "a number of at least 0, got " << options.temperature;
   if (!(options.topP > 0 && options.topP <= 1))
-    return fail("top-p") << "a number in (0, 1], got "
-                         << formatDouble(options.topP);
+    return fail("top-p") << "a number in (0, 1], got " << options.topP;
   if (!(options.minP >= 0 && options.minP <= 1))
-    return fail("min-p") << "a number in [0, 1], got "
-                         << formatDouble(options.minP);
+    return fail("min-p") << "a number in [0, 1], got " << options.minP;
   if (!(options.repetitionPenalty > 0 &&
         std::isfinite(options.repetitionPenalty)))
     return fail("repetition penalty")
-           << "a number above 0, got "
-           << formatDouble(options.repetitionPenalty);
+           << "a number above 0, got " << options.repetitionPenalty;
   return Sampler(options);
 }
 

@@ -1,7 +1,6 @@
 #include "runtime/text/TokenizerAsset.h"
 
 #include "ir/support/Diagnostic.h"
-#include "ir/support/Numbers.h"
 #include "runtime/text/Unicode.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
@@ -61,7 +60,7 @@ llvm::Error moec::checkAsset(const TokenizerAsset &asset,
   for (auto [id, piece] : llvm::enumerate(asset.pieces)) {
     if (!std::isfinite(piece.score))
       return fail("piece " + llvm::Twine(id))
-             << "expected a finite score, got " << formatFloat(piece.score);
+             << "expected a finite score, got " << piece.score;
     if (piece.text.size() > kMaxPieceBytes)
       return fail("piece " + llvm::Twine(id))
              << "expected at most " << kMaxPieceBytes << " bytes, got "

@@ -1,7 +1,6 @@
 #include "tools/driver/TensorStream.h"
 
 #include "ir/support/Interrupt.h"
-#include "ir/support/Numbers.h"
 #include "ir/support/Parallel.h"
 #include "ir/support/QuantizedBlocks.h"
 #include "llvm/ADT/STLExtras.h"
@@ -36,7 +35,7 @@ static llvm::Error checkRange(const ExportTensor &tensor,
   for (float number : numbers)
     if (std::isfinite(number) && std::abs(number) >= 65520.0f)
       return error(Location::ofObject(tensor.name))
-             << "holds " << formatFloat(number)
+             << "holds " << number
              << ", which f16 has not; write bf16 or f32 instead";
   return llvm::Error::success();
 }

@@ -370,7 +370,7 @@ llvm::Error RecipeBuilder::readCalibration(Recipe &recipe) const {
   MOEC_TRY(range("tokens", settings.tokens, 1 << 20));
   MOEC_TRY(range("iterations", settings.iterations, 10'000));
   if (!(settings.norm >= 0 && settings.norm < 1e6))
-    return error() << "calibration.norm is " << formatDouble(settings.norm)
+    return error() << "calibration.norm is " << settings.norm
                    << ", expects 0 or more";
   return llvm::Error::success();
 }

@@ -49,6 +49,14 @@ TEST(Diagnostic, ShowsWhatATerminalMaySee) {
             "m.moe:1:1: error: no text");
 }
 
+TEST(Diagnostic, NumbersReadBackExactly) {
+  auto said = [](auto number) { return toText(error() << number); };
+  EXPECT_EQ(said(0.5), "error: 0.5");
+  EXPECT_EQ(said(1e-5), "error: 1e-05");
+  EXPECT_EQ(said(0.1f), "error: 0.1");
+  EXPECT_EQ(said(7), "error: 7");
+}
+
 TEST(Numbers, ReadBackExactly) {
   EXPECT_EQ(formatDouble(0.5), "0.5");
   EXPECT_EQ(formatDouble(1e-5), "1e-05");
